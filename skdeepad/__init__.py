@@ -1,0 +1,10 @@
+"""Deep anomaly detection from partial labels, as scikit-learn estimators."""
+
+from skdeepad.base import CollapseWarning, LabelWarning
+from skdeepad.detectors.autoencoder import AutoEncoder
+from skdeepad.detectors.deep_sad import DeepSAD
+from skdeepad.detectors.deep_svdd import DeepSVDD
+
+__version__ = "0.1.0.dev0"
+
+__all__ = ["AutoEncoder", "CollapseWarning", "DeepSAD", "DeepSVDD", "LabelWarning"]

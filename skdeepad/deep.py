@@ -1,0 +1,340 @@
+"""What deep detectors have in common: arrays become tensors, stages are trained, rows scored."""
+
+from __future__ import annotations
+
+import copy
+import math
+from contextlib import nullcontext
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_random_state
+from torch import nn
+
+from skdeepad import engine, networks
+from skdeepad.base import BaseDetector, on_host
+from skdeepad.callbacks import CallbackSupportMixin, FitObserver
+from skdeepad.engine import Rows, Stage
+
+_SEEDS = ("network", "decoder", "split", "training")
+
+_SHARED_PARAMETERS = {
+    "network_parameters": """\
+network : torch.nn.Module, class or callable, default=None
+    Network that maps rows to codes. An instance is copied, its weights included, and never
+    trained in place; a class or a function is called, with ``input_shape=`` if it takes a
+    parameter of that name. None chooses by the shape of a row: an MLP for tables, the papers'
+    LeNet for images (:mod:`skdeepad.networks`).
+hidden_layer_sizes : tuple of int, default=None
+    Units of each layer of the default network (of its dense layers, for images); the last is the
+    size of the code. None: (128, 64, 32) for tables, the papers' sizes for images.
+decoder : torch.nn.Module, class or callable, default=None
+    Network that maps codes back to rows; as `network`, and it may take ``code_size=`` too. None
+    mirrors the default network.
+input_shape : tuple of int, default=None
+    (channels, height, width) if the rows of X are flattened images.""",
+    "pretraining_parameters": """\
+pretrain : bool or "auto", default="auto"
+    Whether the network starts from the encoder of an autoencoder trained on all rows but the
+    labeled anomalies. "auto": if there is a decoder, that is for the default networks and
+    wherever `decoder` is given.
+pretrain_n_epochs : int or "auto", default="auto"
+    Epochs of pretraining; "auto" as for `n_epochs`.
+pretrain_lr : float, default={pretrain_lr}
+    Learning rate of pretraining.""",
+    "training_parameters": """\
+n_epochs : int or "auto", default="auto"
+    Passes over the data. "auto" takes as many as come closest to {auto_steps} steps, and at
+    least one.
+lr : float, default={lr}
+    Learning rate of Adam.
+lr_schedule : {{"constant", "two-phase", "cosine"}} or callable, default="{lr_schedule}"
+    Factor on the rate. "two-phase": 1, then 0.1 after a third of the epochs; "cosine": from 1 to 0
+    along half a cosine; a callable maps progress in [0, 1) to the factor. It holds in every stage.
+batch_size : int, default={batch_size}
+    Rows in a batch; all rows if there are fewer.
+weight_decay : float, default={weight_decay}
+    Factor of half the squared norm of all weights, added to the loss.
+clip_grad_norm : float, default=None
+    Longest gradient, in the Euclidean norm over all weights; longer ones are shortened.
+early_stopping : bool, default=False
+    Whether to hold out rows, end a stage when their loss stops falling, and restore the weights
+    of its best epoch.
+validation_fraction : float, default=0.1
+    Share of the rows to hold out, of each kind of label alike. Only with `early_stopping`.
+n_iter_no_change : int, default=10
+    Epochs without a fall that end a stage. Only with `early_stopping`.
+tol : float, default=0.0
+    Least fall that counts. Only with `early_stopping`.
+autocast : bool, default=False
+    Whether training computes in bfloat16 where torch deems it safe. Scores are always float32.
+compile : bool, default=False
+    Whether to train through ``torch.compile``: worth its start-up time for large networks.
+stream : bool or "auto", default="auto"
+    Whether batches are copied from the host's memory in chunks instead of keeping all data on the
+    device. "auto": where they take over 60% of a GPU's free memory. Results are the same.""",
+    "common_parameters": """\
+contamination : float or "auto", default=0.1
+    Share, in (0, 0.5], of the training rows without labeled anomalies that lies below the
+    threshold. "auto": the method's own boundary{own_boundary}.
+device : str or torch.device, default="auto"
+    "auto": CUDA if there is one, else MPS, else the CPU.
+random_state : int, RandomState instance or None, default=None
+    Determines weights and order of the rows. The same number gives the same model on one
+    machine; None draws a fresh one. The global generators of NumPy and torch are left alone.
+verbose : int, default=0
+    Whether to show progress.""",
+    "attributes": """\
+offset_ : float
+    Threshold on ``score_samples``.
+network_ : torch.nn.Module
+    The trained network, from rows to codes.
+history_ : dict of str to dict of str to list of float
+    Mean losses by stage, name and epoch.
+n_epochs_ : int
+    Epochs of the last stage.
+device_ : torch.device
+    Where the model is.
+input_shape_ : tuple of int
+    Shape of one row as the network sees it.
+n_features_in_ : int
+    Number of features; channels x height x width for images.
+feature_names_in_ : ndarray of shape (n_features_in_,)
+    Names of the features, if X had any.""",
+}
+
+
+def document(**facts):
+    """Return a class decorator that fills shared parts, as ``{name}``, into the docstring."""
+
+    def fill(cls):
+        for name, text in _SHARED_PARAMETERS.items():
+            place = "{" + name + "}"
+            if place in cls.__doc__:
+                text = text.format(**facts).replace("\n", "\n    ")
+                cls.__doc__ = cls.__doc__.replace(place, text)
+        return cls
+
+    return fill
+
+
+class DeepDetector(CallbackSupportMixin, BaseDetector):
+    """Base class of the detectors that train networks.
+
+    A subclass defines ``_stages(seeds)``: the objectives to train, one after the other. The last
+    one scores.
+    """
+
+    _parameter_constraints: dict = {
+        **BaseDetector._parameter_constraints,
+        "network": [nn.Module, callable, None],
+        "hidden_layer_sizes": ["array-like", None],
+        "decoder": [nn.Module, callable, None],
+        "input_shape": ["array-like", None],
+        "n_epochs": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "lr": [Interval(Real, 0, None, closed="neither")],
+        "lr_schedule": [StrOptions({"constant", "two-phase", "cosine"}), callable],
+        "batch_size": [Interval(Integral, 2, None, closed="left")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "clip_grad_norm": [Interval(Real, 0, None, closed="neither"), None],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "autocast": ["boolean"],
+        "compile": ["boolean"],
+        "stream": ["boolean", StrOptions({"auto"})],
+        "device": [str, torch.device],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+    _dtype = np.float32
+    # Steps that n_epochs="auto" amounts to.
+    _auto_steps = 500
+
+    def _stages(self, seeds):
+        """Return the stages to train, their networks built from ``seeds``."""
+        raise NotImplementedError(f"{type(self).__name__} must define _stages(seeds).")
+
+    def _stage(self, name, objective, **numbers):
+        """Return a stage with this detector's training parameters, but for ``numbers``."""
+        shared = ("lr", "lr_schedule", "batch_size", "weight_decay", "clip_grad_norm")
+        shared += ("n_iter_no_change", "tol", "autocast", "compile")
+        settings = {parameter: getattr(self, parameter) for parameter in shared}
+        settings["n_epochs"] = None if self.n_epochs == "auto" else self.n_epochs
+        settings["n_steps"] = self._auto_steps
+        return Stage(name, objective, **{**settings, **numbers})
+
+    def _encoder(self, seeds, *, bias):
+        return networks.build_encoder(
+            self.network, self.input_shape_, self.hidden_layer_sizes, bias, seeds["network"]
+        )
+
+    def _decoder(self, encoder, seeds):
+        return networks.build_decoder(self.decoder, encoder, self.input_shape_, seeds["decoder"])
+
+    def _fit(self, X, y, given):
+        self.device_ = engine.resolve_device(self.device)
+        seeds = _draw_seeds(self.random_state)
+        stages = self._stages(seeds)
+        training, held_out = self._split(stages, y, seeds["split"])
+        rows = Rows.place(X, y, self.input_shape_, self.device_, self.stream)
+        observer = FitObserver(self, n_stages=len(stages), given=given)
+        self.history_ = {}
+        with self._foreign_randomness(seeds["training"]):
+            for stage in stages:
+                if observer.stopped:
+                    stage.n_epochs = 0  # the model is made usable, no more
+                last = stage is stages[-1]
+                self._train(stage, rows, y, training, held_out, seeds["training"], observer, last)
+        observer.ends()
+        self._keep(stages[-1].objective)
+
+    def _train(self, stage, rows, y, training, held_out, seed, observer, last):
+        """Train one stage on its share of the rows."""
+        stage.objective.to(self.device_)
+        rows_in = _of_stage(stage, rows, y, training)
+        validation = None if held_out is None else _of_stage(stage, rows, y, held_out)
+
+        def fitted_now(record):
+            return self._fitted_now(stage, rows_in, rows, record) if last else None
+
+        with observer.stage(stage.name, fitted_now) as stage_observer:
+            record = engine.train(stage, rows_in, seed, validation, stage_observer)
+        self.history_[stage.name] = record.losses
+        self.n_epochs_ = record.n_epochs
+
+    def _keep(self, objective):
+        """Make a trained objective the fitted state."""
+        self._objective_ = objective
+        self.network_ = objective.network
+
+    def _fitted_now(self, stage, rows_in, rows, record):
+        """Return what makes a copy of this detector usable as if training ended here."""
+        snapshot = copy.copy(self)
+        objective = copy.deepcopy(stage.objective)
+        with torch.no_grad():
+            objective.eval().finish(rows_in)
+        snapshot._keep(objective)
+        scores = -engine.score(objective, rows).double().numpy()
+        snapshot.offset_ = snapshot._threshold(scores, rows.labels().numpy())
+        snapshot.history_ = {**self.history_, stage.name: copy.deepcopy(record.losses)}
+        snapshot.n_epochs_ = record.n_epochs
+        return {name: value for name, value in vars(snapshot).items() if name.endswith("_")}
+
+    def _split(self, stages, y, seed):
+        """Return positions to train on and to hold out; None means all, and none."""
+        if not self.early_stopping:
+            return None, None
+        for refusal in (stage.objective.early_stopping_refusal for stage in stages):
+            if refusal is not None:
+                raise ValueError(
+                    f"early_stopping=True is not possible with {type(self).__name__}: {refusal}"
+                )
+        rng = np.random.default_rng(seed)
+        held_out = []
+        for label in (-1, 0, 1):
+            positions = rng.permutation(np.flatnonzero(y == label))
+            # One labeled anomaly alone is worth more in training than held out.
+            held_out.append(positions[: round(self.validation_fraction * len(positions))])
+        held_out = np.sort(np.concatenate(held_out))
+        training = np.setdiff1d(np.arange(len(y)), held_out)
+        if not (y[held_out] >= 0).any() or not (y[training] >= 0).any():
+            raise ValueError(
+                f"validation_fraction={self.validation_fraction} of {len(y)} rows leaves no row "
+                "with y >= 0 to hold out or to train on. Pass more rows, another fraction, or "
+                "early_stopping=False."
+            )
+        return torch.from_numpy(training), torch.from_numpy(held_out)
+
+    def _foreign_randomness(self, seed):
+        """Give a user's network, whose dropout may draw from global generators, a seed."""
+        if self.network is None and self.decoder is None:
+            return nullcontext()
+        return engine.borrowed_global_rng(seed, self.device_)
+
+    def _validate(self, X, *, reset):
+        """Check features; images become flat rows."""
+        X = on_host(X)
+        shape = tuple(X.shape[1:]) if getattr(X, "ndim", 2) == 4 else None
+        expected = self._image_shape() if reset else self.input_shape_
+        if shape is not None:
+            if expected is not None and math.prod(shape) == math.prod(expected) and not reset:
+                expected = expected if len(expected) == 3 else shape
+            if expected is not None and shape != tuple(expected):
+                raise ValueError(
+                    f"X holds images of shape {shape}; expected {tuple(expected)}, as "
+                    f"{'input_shape says' if reset else 'in fit'}."
+                )
+            X = X.reshape(len(X), math.prod(shape))
+        X = super()._validate(X, reset=reset)
+        if reset:
+            self.input_shape_ = shape or self._image_shape() or (X.shape[1],)
+            if math.prod(self.input_shape_) != X.shape[1]:
+                raise ValueError(
+                    f"input_shape={tuple(self.input_shape_)} has {math.prod(self.input_shape_)} "
+                    f"numbers; the rows of X have {X.shape[1]}. They must be the same."
+                )
+        return X
+
+    def _image_shape(self):
+        """Return the parameter input_shape as a tuple, or None."""
+        if self.input_shape is None:
+            return None
+        shape = tuple(int(side) for side in self.input_shape)
+        if len(shape) != 3 or min(shape) < 1:
+            raise ValueError(
+                "input_shape must be three positive numbers (channels, height, width) or None; "
+                f"got {self.input_shape!r}."
+            )
+        return shape
+
+    def _anomaly_score(self, X):
+        return self._by_row(X, "score")
+
+    def _by_row(self, X, method):
+        """Return what a method of the objective gives for each row, as float64."""
+        rows = Rows.place(X, None, self.input_shape_, self.device_, self.stream)
+        return engine.score(self._objective_, rows, method).double().numpy()
+
+    def __getstate__(self):
+        state = super().__getstate__()
+        if "_objective_" not in state or self.device_.type == "cpu":
+            return state
+        # On a CPU the file loads everywhere. Copied together, so that shared weights stay shared.
+        modules = {name: value for name, value in state.items() if isinstance(value, nn.Module)}
+        copies = {name: value.cpu() for name, value in copy.deepcopy(modules).items()}
+        return {**state, **copies}
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        if "_objective_" not in state:
+            return
+        try:
+            self.device_ = engine.resolve_device(self.device_)
+        except ValueError:
+            self.device_ = torch.device("cpu")
+        for value in vars(self).values():
+            if isinstance(value, nn.Module) and value is not self.network:
+                value.to(self.device_)
+
+
+def _draw_seeds(random_state):
+    """Return one seed for each use; without a ``random_state``, from the system's entropy."""
+    entropy = None
+    if random_state is not None:
+        entropy = int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+    words = np.random.SeedSequence(entropy).generate_state(len(_SEEDS))
+    return {name: int(word) for name, word in zip(_SEEDS, words, strict=True)}
+
+
+def _of_stage(stage, rows, y, positions):
+    """Return the rows at ``positions`` (None: all) that take part in a stage."""
+    if not stage.labeled_anomalies and (y < 0).any():
+        wanted = np.flatnonzero(y >= 0)
+        if positions is not None:
+            wanted = np.intersect1d(wanted, positions.numpy())
+        positions = torch.from_numpy(wanted)
+    return rows if positions is None else rows.select(positions)

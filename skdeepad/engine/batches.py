@@ -1,0 +1,216 @@
+"""Rows on their way to the network: where they lie, which make a batch, how they are streamed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# A slice for scoring holds about this many numbers: on a CPU what its caches hold, on a GPU what
+# keeps it busy.
+_SLICE_NUMBERS = {"cpu": 2**16, "cuda": 2**23, "mps": 2**21}
+# Streamed batches travel in chunks of about this many bytes.
+_CHUNK_BYTES = 2**26
+# Data stay on the device if they take at most this share of its free memory.
+_RESIDENT_SHARE = 0.6
+
+
+class Rows:
+    """The rows of one model: features where they fit, labels on the device.
+
+    Parameters
+    ----------
+    x : Tensor of shape (N, *input_shape)
+        Features, float32, on the device or, to be streamed, on the host.
+    y : Tensor of shape (N,)
+        Labels on the device, int8.
+    device : torch.device
+        Where batches are wanted.
+    streamed : bool
+        Whether batches are copied from the host in chunks.
+    index : Tensor of shape (n,), optional
+        Positions in ``x`` of the rows of this model, on the host; by default all of them. Stages
+        and held-out parts share ``x`` through it without copies.
+    """
+
+    def __init__(
+        self,
+        x: Tensor,
+        y: Tensor,
+        device: torch.device,
+        streamed: bool,
+        index: Tensor | None = None,
+    ) -> None:
+        self.x, self.y, self.device, self.streamed, self.index = x, y, device, streamed, index
+
+    @classmethod
+    def place(
+        cls,
+        array: np.ndarray,
+        y: np.ndarray | None,
+        input_shape: tuple[int, ...],
+        device: torch.device,
+        stream: bool | str = "auto",
+    ) -> Rows:
+        """Put flat rows (n, d) on the device, or leave them on the host to be streamed."""
+        x = _as_tensor(array).view(len(array), *input_shape)
+        streamed = not _fits(array.nbytes, device) if stream == "auto" else bool(stream)
+        labels = torch.zeros(len(x), dtype=torch.int8) if y is None else torch.from_numpy(y)
+        return cls(x if streamed else x.to(device), labels.to(device), device, streamed)
+
+    def __len__(self) -> int:
+        return len(self.x) if self.index is None else len(self.index)
+
+    def select(self, positions: Tensor) -> Rows:
+        """Return the rows at ``positions`` (on the host), sharing the features."""
+        index = positions if self.index is None else self.index[positions]
+        return Rows(self.x, self.y, self.device, self.streamed, index)
+
+    def labels(self) -> Tensor:
+        """Labels of these rows on the host, of shape (n,)."""
+        labels = self.y.cpu()
+        return labels if self.index is None else labels[self.index]
+
+    def batches(self, order: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield features and labels by the positions in ``order``, of shape (steps, batch)."""
+        if self.index is not None:
+            order = self.index[order]
+        labels = self.y[order.to(self.device)]  # (steps, batch): one gather an epoch
+        if self.streamed:
+            features = self._streamed_batches(order)
+        else:
+            steps = order.to(self.device).unbind(0)
+            features = (self.x.index_select(0, positions) for positions in steps)
+        yield from zip(features, labels.unbind(0), strict=True)
+
+    def _streamed_batches(self, order: Tensor) -> Iterator[Tensor]:
+        """Copy a few steps' rows at once, from two buffers in turn.
+
+        On CUDA the buffers are pinned, so that the copy runs beside the computation; a buffer is
+        filled again only when its last copy is done, which is what the event waits for.
+        """
+        batch = order.shape[1]
+        row_bytes = self.x[0].numel() * self.x.element_size()
+        steps = max(1, _CHUNK_BYTES // (batch * row_bytes))
+        cuda = self.device.type == "cuda"
+        shape = (min(steps, len(order)) * batch, *self.x.shape[1:])
+        buffers = [torch.empty(shape, pin_memory=cuda) for _ in range(2)]
+        copied: list[torch.cuda.Event | None] = [None, None]
+        for turn, positions in enumerate(order.split(steps)):
+            which = turn % 2
+            event = copied[which]
+            if event is not None:
+                event.synchronize()
+            chunk = buffers[which][: positions.numel()]
+            torch.index_select(self.x, 0, positions.flatten(), out=chunk)
+            # On a CPU the copy keeps batches apart from the buffer that is filled next.
+            on_device = chunk.to(self.device, non_blocking=cuda, copy=True)
+            if cuda:
+                copied[which] = torch.cuda.Event()
+                copied[which].record()  # type: ignore[union-attr]
+            yield from on_device.view(len(positions), batch, *self.x.shape[1:]).unbind(0)
+
+    def slices(self) -> Iterator[tuple[Tensor, Tensor, int]]:
+        """Yield features, labels and the number of true rows, in order, all slices of one size.
+
+        The last slice is filled up with rows of zeros (label 0). With one size for all, no row's
+        value depends on how many others are computed with it: matrix products of other sizes
+        take other kernels, whose last bits differ.
+        """
+        size = self.slice_size
+        for first in range(0, len(self), size):
+            if self.index is None:
+                x, y = self.x[first : first + size], self.y[first : first + size]
+            else:
+                positions = self.index[first : first + size]
+                x = self.x.index_select(0, positions.to(self.x.device))
+                y = self.y.index_select(0, positions.to(self.device))
+            x = x.to(self.device)
+            count = len(x)
+            if count < size:
+                x = torch.cat([x, x.new_zeros(size - count, *x.shape[1:])])
+                y = torch.cat([y, y.new_zeros(size - count)])
+            yield x, y, count
+
+    @property
+    def slice_size(self) -> int:
+        """Rows in a slice; it depends on the input shape and the kind of device alone."""
+        numbers = _SLICE_NUMBERS.get(self.device.type, _SLICE_NUMBERS["cpu"])
+        width = math.prod(self.x.shape[1:])
+        return min(max(2 ** round(math.log2(numbers / width)), 64), 8192)
+
+
+class Sampler:
+    """Which rows make the batches of an epoch; every batch has the same size.
+
+    Parameters
+    ----------
+    y : Tensor of shape (n,)
+        Labels on the host.
+    batch_size : int
+        Rows in a batch; n if there are fewer.
+    anomaly_fraction : float or None
+        Share of places in a batch that cycle through reshuffled labeled anomalies; the other places
+        pass once an epoch over all other rows. None draws all rows alike. The last batch is
+        filled up from the epoch's first rows, so that nothing is dropped.
+    """
+
+    def __init__(self, y: Tensor, batch_size: int, anomaly_fraction: float | None = None) -> None:
+        self.batch_size = min(batch_size, len(y))
+        self.rest = torch.arange(len(y))
+        self.anomalies = self.rest[:0]
+        self.places = 0
+        labeled = y < 0
+        if anomaly_fraction is not None and labeled.any() and not labeled.all():
+            self.anomalies, self.rest = self.rest[labeled], self.rest[~labeled]
+            wanted = round(anomaly_fraction * self.batch_size)
+            self.places = min(max(wanted, 1), self.batch_size - 1)
+        self.steps = math.ceil(len(self.rest) / (self.batch_size - self.places))
+
+    def epoch(self, generator: torch.Generator) -> Tensor:
+        """Draw the positions of one epoch, of shape (steps, batch_size), anomalies last."""
+        rest = _shuffled(self.rest, 1, generator)
+        wanted = self.steps * (self.batch_size - self.places)
+        rest = rest[torch.arange(wanted) % len(rest)].view(self.steps, -1)
+        if not self.places:
+            return rest
+        wanted = self.steps * self.places
+        rounds = math.ceil(wanted / len(self.anomalies))
+        anomalies = _shuffled(self.anomalies, rounds, generator)[:wanted]
+        return torch.cat([rest, anomalies.view(self.steps, -1)], dim=1)
+
+
+def _shuffled(positions: Tensor, rounds: int, generator: torch.Generator) -> Tensor:
+    """Shuffle ``positions`` ``rounds`` times, one order behind the other."""
+    orders = [torch.randperm(len(positions), generator=generator) for _ in range(rounds)]
+    return positions[torch.cat(orders)]
+
+
+def _as_tensor(array: np.ndarray) -> Tensor:
+    """View an array as a tensor without copying it, read-only memory (a memmap) included.
+
+    torch warns of read-only arrays because it could write to them; features are never written to.
+    """
+    if not array.flags.writeable:
+        array = np.asarray(_WritableView(array))
+    return torch.from_numpy(array)
+
+
+class _WritableView:
+    """Offers an array's memory as if it could be written to, and keeps the array alive."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+        address, _ = array.__array_interface__["data"]
+        self.__array_interface__ = {**array.__array_interface__, "data": (address, False)}
+
+
+def _fits(n_bytes: int, device: torch.device) -> bool:
+    """Say whether data of that size may stay on the device. A CPU uses the array where it is."""
+    if device.type != "cuda":
+        return True
+    free, _ = torch.cuda.mem_get_info(device)
+    return n_bytes <= _RESIDENT_SHARE * free

@@ -1,0 +1,113 @@
+"""What the training loop knows of a method: a module with losses, a score and a few hooks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from skdeepad.engine.batches import Rows
+
+
+class Batch(NamedTuple):
+    """The rows of one step, on the device.
+
+    Attributes
+    ----------
+    x : Tensor of shape (batch, *input_shape)
+        Features, float32.
+    y : Tensor of shape (batch,)
+        Labels, int8: +1 normal, 0 unlabeled, -1 anomaly.
+    noise : dict of str to Tensor
+        Standard normal noise of the shapes that :meth:`Objective.noise_shapes` asked for.
+    shared : object
+        What :meth:`Objective.shared` returned for this batch.
+    """
+
+    x: Tensor
+    y: Tensor
+    noise: dict[str, Tensor] = {}  # noqa: RUF012 - never written to
+    shared: Any = None
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One optimiser: which loss it lowers, over which parameters, and how often.
+
+    Attributes
+    ----------
+    loss : str
+        Name of a method of the objective that takes a batch and returns one value a row.
+    parameters : tuple of str
+        Prefixes of parameter names, as in ``named_parameters()``. ``("",)`` means all of them.
+    every : int
+        The turn is taken at every ``every``-th step.
+    """
+
+    loss: str = "loss"
+    parameters: tuple[str, ...] = ("",)
+    every: int = 1
+
+
+class Objective(nn.Module):
+    """Base class: what a method minimises, and how it scores.
+
+    A subclass owns its networks and every fitted tensor (centre, radius) as parameters or buffers
+    and defines ``loss`` and ``score``; everything else has a default. A number that a grid may vary
+    is a 0-dim buffer. Losses and scores give one value a row, ``(n,)``, and are pure functions of
+    their arguments and of the module's state: no sampling (noise comes with the batch), no branch
+    on data, no copy to the host. Fitted tensors are changed by ``copy_``, never rebound.
+
+    The loop calls ``objective("loss", batch)``: one entry, :meth:`forward`, because that is all
+    that ``torch.func.functional_call`` and ``torch.compile`` reach.
+    """
+
+    early_stopping_refusal: str | None = None
+    """Why early stopping makes no sense for this objective, or None where it does."""
+
+    def forward(self, name: str, *args: Any) -> Any:
+        """Call the method ``name``."""
+        return getattr(self, name)(*args)
+
+    def turns(self) -> Sequence[Turn]:
+        """Optimisers in the order they step; by default one, over all parameters."""
+        return (Turn(),)
+
+    def noise_shapes(self, x_shape: Sequence[int]) -> dict[str, Sequence[int]]:
+        """Shapes of the standard normal noise a batch of shape ``x_shape`` needs, by name."""
+        return {}
+
+    def shared(self, batch: Batch) -> Any:
+        """Compute once a step what several turns need; arrives as ``batch.shared``."""
+        return None
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Loss of each row, of shape (batch,)."""
+        raise NotImplementedError(f"{type(self).__name__} must define loss(batch) -> (n,).")
+
+    def score(self, x: Tensor) -> Tensor:
+        """Anomaly score of each row, of shape (n,): larger = more anomalous."""
+        raise NotImplementedError(f"{type(self).__name__} must define score(x) -> (n,).")
+
+    def validation_loss(self, batch: Batch) -> Tensor:
+        """Loss of each held-out row, of shape (batch,), for early stopping."""
+        return self(self.turns()[0].loss, batch)
+
+    def start(self, rows: Rows) -> None:
+        """Fit what must be known before the first step (a centre, say). Runs in eval mode."""
+
+    def after_epoch(self, epoch: int, rows: Rows) -> Iterable[str] | None:
+        """Update fitted tensors after an epoch, in eval mode.
+
+        Returns
+        -------
+        iterable of str or None
+            Losses of the turns whose optimiser state is to be cleared.
+        """
+        return None
+
+    def finish(self, rows: Rows) -> None:
+        """Fit what depends on the final weights, in eval mode."""

@@ -1,0 +1,86 @@
+"""Where and how a model runs: device, private random numbers, autocast, compilation."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+
+# Re-entrant: a callback may fit another detector in the same thread.
+_GLOBAL_RNG = threading.RLock()
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """Turn ``"auto"`` into the best device there is, and refuse one that is not.
+
+    Raises
+    ------
+    ValueError
+        If torch does not know the device, or it is not available on this machine.
+    """
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+        torch.empty(0, device=resolved)
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
+        raise ValueError(
+            f"device={device!r} is not available here: expected 'auto', 'cpu', or an accelerator "
+            f"that this installation of torch can use. torch said: {str(error).splitlines()[0]}"
+        ) from error
+    return resolved
+
+
+def private_generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """Create a generator of this model's own; the global one is neither read nor moved."""
+    return torch.Generator(device=device).manual_seed(seed)
+
+
+@contextmanager
+def borrowed_global_rng(seed: int, device: torch.device | None = None) -> Iterator[None]:
+    """Seed torch's global generators for foreign code, and put them back as they were.
+
+    Modules that we did not write draw from the global generators. The lock keeps fits in other
+    threads from drawing between them.
+    """
+    on_cuda = device is not None and device.type == "cuda"
+    with _GLOBAL_RNG, torch.random.fork_rng(devices=[device] if on_cuda else []):
+        torch.default_generator.manual_seed(seed)
+        if on_cuda:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
+
+
+def autocast(device: torch.device, enabled: bool) -> AbstractContextManager[None]:
+    """Run the forward pass in bfloat16 where torch deems it safe; no loss scaling is needed."""
+    if not enabled:
+        return nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def learning_rate_factor(schedule: str | Callable[[float], float]) -> Callable[[float], float]:
+    """Return the function that gives the factor on the rate at a progress in [0, 1).
+
+    ``"two-phase"`` is the papers' search and fine-tuning: a tenth of the rate after the first third
+    of the epochs. ``"cosine"`` falls to 0 along half a cosine.
+    """
+    if callable(schedule):
+        return schedule
+    return _SCHEDULES[schedule]
+
+
+def _cosine(progress: float) -> float:
+    return 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+_SCHEDULES: dict[str, Callable[[float], float]] = {
+    "constant": lambda progress: 1.0,
+    "two-phase": lambda progress: 1.0 if progress < 1 / 3 else 0.1,
+    "cosine": _cosine,
+}

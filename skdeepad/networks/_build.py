@@ -1,0 +1,208 @@
+"""Choose a network for an input shape, build it reproducibly, and look at what it is made of."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+
+from skdeepad.engine import borrowed_global_rng, private_generator
+from skdeepad.networks._lenet import LeNet
+from skdeepad.networks._mlp import MLP
+
+MLP_SIZES = (128, 64, 32)
+"""Default layers of an MLP; the last is the size of the code."""
+
+_BOUNDED = (
+    nn.Sigmoid,
+    nn.Tanh,
+    nn.Softmax,
+    nn.Softsign,
+    nn.Hardtanh,
+    nn.Hardsigmoid,
+    nn.LogSigmoid,
+)
+
+
+def build_encoder(
+    network: nn.Module | Callable[..., nn.Module] | None,
+    input_shape: Sequence[int],
+    hidden_layer_sizes: Sequence[int] | None,
+    bias: bool,
+    seed: int,
+) -> nn.Module:
+    """Build the network that maps rows to codes.
+
+    Parameters
+    ----------
+    network : nn.Module, class, factory or None
+        An instance is copied, weights included. A class or a factory is called, with
+        ``input_shape=`` if it takes a parameter of that name. None: an :class:`MLP` for tables and
+        for images of less than 4 pixels a side, else a :class:`LeNet`.
+    input_shape : tuple of int
+        Shape of one row: (features,) or (channels, height, width).
+    hidden_layer_sizes : tuple of int or None
+        Layers of the default MLP, or dense layers of the default LeNet; the last is the size of the
+        code. None: what the input shape asks for.
+    bias : bool
+        Whether the default networks have bias terms.
+    seed : int
+        Of the weights.
+
+    Returns
+    -------
+    nn.Module
+        On the CPU.
+    """
+    if network is None:
+        return _from_own(lambda: _default(input_shape, hidden_layer_sizes, bias), seed)
+    return _from_user(network, "network", seed, input_shape=tuple(input_shape))
+
+
+def build_decoder(
+    decoder: nn.Module | Callable[..., nn.Module] | None,
+    encoder: nn.Module,
+    input_shape: Sequence[int],
+    seed: int,
+) -> nn.Module | None:
+    """Build the network that maps codes back to rows.
+
+    Parameters
+    ----------
+    decoder : nn.Module, class, factory or None
+        As for :func:`build_encoder`; a class or a factory may take ``code_size=`` and
+        ``input_shape=``. None: what the encoder's ``decoder()`` returns.
+    encoder : nn.Module
+        The network the decoder belongs to.
+    input_shape : tuple of int
+        Shape of one row.
+    seed : int
+        Of the weights.
+
+    Returns
+    -------
+    nn.Module or None
+        On the CPU; None if there is no decoder to be had.
+
+    Raises
+    ------
+    ValueError
+        If the decoder does not give back as many numbers a row as there are features.
+    """
+    if decoder is None:
+        if not hasattr(encoder, "decoder"):
+            return None
+        built = _from_own(encoder.decoder, seed)
+    else:
+        size = code_size(encoder, input_shape)
+        built = _from_user(
+            decoder, "decoder", seed, code_size=size, input_shape=tuple(input_shape)
+        )
+    shape = _probe(nn.Sequential(encoder, built), input_shape, "decoder")
+    if tuple(shape) != tuple(input_shape):
+        raise ValueError(
+            f"The decoder must give back rows of shape {tuple(input_shape)}; it gives "
+            f"{tuple(shape)}. Change its last layer."
+        )
+    return built
+
+
+def code_size(network: nn.Module, input_shape: Sequence[int]) -> int:
+    """Return how many numbers a row's code has.
+
+    Raises
+    ------
+    ValueError
+        If the network cannot take rows of that shape.
+    """
+    return math.prod(_probe(network, input_shape, "network"))
+
+
+def collapse_risks(network: nn.Module) -> list[str]:
+    """List what lets a network map all rows to one point: bias terms and bounded activations.
+
+    References
+    ----------
+    Ruff, "Deep One-Class Learning", thesis, section 2.2.3, propositions 2 and 3.
+    """
+    risks = []
+    for name, module in network.named_modules():
+        where = f"{type(module).__name__} {name}".strip()
+        if isinstance(getattr(module, "bias", None), nn.Parameter):
+            risks.append(f"bias of {where}")
+        if isinstance(module, _BOUNDED):
+            risks.append(f"bounded activation {where}")
+    return risks
+
+
+def _default(
+    input_shape: Sequence[int], hidden_layer_sizes: Sequence[int] | None, bias: bool
+) -> nn.Module:
+    if len(input_shape) != 3 or min(input_shape[1:]) < 4:
+        return MLP(input_shape, hidden_layer_sizes or MLP_SIZES, bias)
+    channels, height, width = input_shape
+    filters, dense = ((16, 32), (64, 32)) if channels == 1 else ((32, 64, 128), (128,))
+    blocks = min(len(filters), int(math.log2(min(height, width))))
+    return LeNet(input_shape, filters[:blocks], hidden_layer_sizes or dense, bias)
+
+
+def _from_own(factory: Callable[[], nn.Module], seed: int) -> nn.Module:
+    """Build one of our networks without touching any global random state."""
+    with torch.device("meta"):
+        network = factory()
+    network = network.to_empty(device="cpu")
+    generator = private_generator(seed)
+    for module in network.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+            _uniform_weights(module, generator)
+        elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.reset_parameters()  # ones and zeros: nothing is drawn
+    return network
+
+
+@torch.no_grad()
+def _uniform_weights(
+    module: nn.Linear | nn.Conv2d | nn.ConvTranspose2d, generator: torch.Generator
+) -> None:
+    """Draw weights as torch does by default, U(-1, 1) / sqrt(fan in), biases likewise."""
+    fan_in, _ = nn.init._calculate_fan_in_and_fan_out(module.weight)
+    for parameter in module.parameters(recurse=False):
+        parameter.uniform_(-1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in), generator=generator)
+
+
+def _from_user(
+    network: nn.Module | Callable[..., nn.Module], role: str, seed: int, **shapes: object
+) -> nn.Module:
+    """Copy an instance, or call a class or a factory with those ``shapes`` it has names for."""
+    if isinstance(network, nn.Module):
+        return copy.deepcopy(network).cpu()
+    names = inspect.signature(network).parameters
+    wanted = {name: shape for name, shape in shapes.items() if name in names}
+    with borrowed_global_rng(seed):
+        built = network(**wanted)
+    if not isinstance(built, nn.Module):
+        raise ValueError(
+            f"{role} must be a torch.nn.Module, or a class or function that returns one; "
+            f"got {type(built).__name__} from {network!r}."
+        )
+    return built.cpu()
+
+
+@torch.no_grad()
+def _probe(network: nn.Module, input_shape: Sequence[int], role: str) -> torch.Size:
+    """Return the shape of one row of output, from a pass of zeros in eval mode."""
+    training = network.training
+    try:
+        output = network.eval()(torch.zeros(2, *input_shape))
+    except Exception as error:
+        raise ValueError(
+            f"The {role} cannot take rows of shape {tuple(input_shape)}: {error} Give it an input "
+            "layer of that shape, or pass input_shape to the detector."
+        ) from error
+    finally:
+        network.train(training)
+    return output.shape[1:]

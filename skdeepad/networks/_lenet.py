@@ -1,0 +1,108 @@
+"""The papers' LeNet-type convolutional networks for small images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from skdeepad.networks._mlp import blocks
+
+
+class LeNet(nn.Module):
+    """Blocks of 5x5 convolution, BatchNorm, LeakyReLU and 2x2 max-pooling, then dense layers.
+
+    Parameters
+    ----------
+    input_shape : tuple of int
+        (channels, height, width); height and width at least 2 to the number of blocks.
+    filters : tuple of int, default=(16, 32)
+        Filters of each block.
+    dense : tuple of int, default=(64, 32)
+        Units of each dense layer; the last is the size of the code. BatchNorm and LeakyReLU stand
+        between dense layers, nothing after the last.
+    bias : bool, default=False
+        Whether layers have bias terms and BatchNorm its affine ones.
+
+    References
+    ----------
+    Ruff et al., "Deep Semi-Supervised Anomaly Detection", ICLR 2020, appendix D.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdeepad.networks import LeNet
+    >>> encoder = LeNet((1, 28, 28), filters=(8, 4), dense=(32,))
+    >>> encoder(torch.zeros(5, 1, 28, 28)).shape
+    torch.Size([5, 32])
+    """
+
+    def __init__(
+        self,
+        input_shape: Sequence[int],
+        filters: Sequence[int] = (16, 32),
+        dense: Sequence[int] = (64, 32),
+        bias: bool = False,
+    ) -> None:
+        super().__init__()
+        channels, height, width = input_shape
+        if min(height, width) < 2 ** len(filters):
+            raise ValueError(
+                f"LeNet with {len(filters)} blocks halves an image {len(filters)} times and needs "
+                f"at least {2 ** len(filters)} pixels a side; got input_shape={tuple(input_shape)}."
+                " Use fewer filters, or an MLP."
+            )
+        self.input_shape = tuple(input_shape)
+        self.filters, self.dense = tuple(filters), tuple(dense)
+        layers: list[nn.Module] = []
+        for inputs, outputs in zip((channels, *filters[:-1]), filters, strict=True):
+            layers += [
+                nn.Conv2d(inputs, outputs, 5, padding=2, bias=bias),
+                nn.BatchNorm2d(outputs, affine=bias),
+                nn.LeakyReLU(0.1),
+                nn.MaxPool2d(2),
+            ]
+        self.convolutions = nn.Sequential(*layers)
+        map_shape = (filters[-1], height >> len(filters), width >> len(filters))
+        sizes = (math.prod(map_shape), *dense)
+        self.head = nn.Sequential(nn.Flatten(), *blocks(sizes, bias))
+        self._map_shape = map_shape
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images (n, c, h, w) to codes (n, d)."""
+        return self.head(self.convolutions(x))
+
+    def decoder(self) -> nn.Module:
+        """Return the mirror image: upsampling for pooling, transposed for plain convolutions."""
+        channels, height, width = self.input_shape
+        sizes = (*self.dense[::-1], math.prod(self._map_shape))
+        layers = [*blocks(sizes, bias=True), nn.Unflatten(1, self._map_shape)]
+        outputs = (*self.filters[:-1][::-1], channels)
+        for block, (inputs, out) in enumerate(
+            zip(self.filters[::-1], outputs, strict=True), start=1
+        ):
+            # An odd side lost a pixel in pooling; upsampling to the exact size gives it back.
+            blocks_left = len(self.filters) - block
+            layers += [
+                nn.BatchNorm2d(inputs),
+                nn.LeakyReLU(0.1),
+                nn.Upsample(size=(height >> blocks_left, width >> blocks_left)),
+                nn.ConvTranspose2d(inputs, out, 5, padding=2),
+            ]
+        return nn.Sequential(*layers)
+
+
+def lenet_mnist(input_shape: Sequence[int] = (1, 28, 28), bias: bool = False) -> LeNet:
+    """Build the papers' network for MNIST: 8 and 4 filters, code of 32."""
+    return LeNet(input_shape, filters=(8, 4), dense=(32,), bias=bias)
+
+
+def lenet_fashion_mnist(input_shape: Sequence[int] = (1, 28, 28), bias: bool = False) -> LeNet:
+    """Build the papers' network for Fashion-MNIST: 16 and 32 filters, dense 64, code of 32."""
+    return LeNet(input_shape, filters=(16, 32), dense=(64, 32), bias=bias)
+
+
+def lenet_cifar10(input_shape: Sequence[int] = (3, 32, 32), bias: bool = False) -> LeNet:
+    """Build the papers' network for CIFAR-10: 32, 64 and 128 filters, code of 128."""
+    return LeNet(input_shape, filters=(32, 64, 128), dense=(128,), bias=bias)
