@@ -133,7 +133,9 @@ def on_host(values):
         return values
     values = values.detach().cpu()
     # NumPy has no bfloat16, and half precision is too coarse for what comes next.
-    return (values.float() if values.is_floating_point() and values.itemsize < 4 else values).numpy()
+    return (
+        values.float() if values.is_floating_point() and values.itemsize < 4 else values
+    ).numpy()
 
 
 @contextmanager
@@ -325,7 +327,12 @@ class BaseDetector(OutlierMixin, BaseEstimator):
     def _validate(self, X, *, reset):
         """Check features and return them as a two-dimensional array."""
         return validate_data(
-            self, on_host(X), reset=reset, dtype=self._dtype, order="C", ensure_min_samples=1 + reset
+            self,
+            on_host(X),
+            reset=reset,
+            dtype=self._dtype,
+            order="C",
+            ensure_min_samples=1 + reset,
         )
 
     def _fit(self, X, y, given):

@@ -13,6 +13,7 @@ from skdeepad.base import CollapseWarning
 from skdeepad.deep import DeepDetector
 from skdeepad.objectives import ReconstructionObjective
 
+
 class HypersphereDetector(DeepDetector):
     """Base class of the detectors that draw normal rows to a fixed centre."""
 

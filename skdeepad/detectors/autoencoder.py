@@ -11,7 +11,11 @@ from skdeepad.objectives import ReconstructionObjective
 
 
 @document(
-    auto_steps=500, lr=1e-3, lr_schedule="constant", batch_size=128, weight_decay=1e-6,
+    auto_steps=500,
+    lr=1e-3,
+    lr_schedule="constant",
+    batch_size=128,
+    weight_decay=1e-6,
     own_boundary=", which an autoencoder does not have",
 )
 class AutoEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DeepDetector):

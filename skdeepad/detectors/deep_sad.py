@@ -13,8 +13,13 @@ from skdeepad.objectives import DistanceObjective
 
 
 @document(
-    auto_steps=500, lr=1e-3, lr_schedule="constant", batch_size=128, weight_decay=1e-6,
-    pretrain_lr=1e-3, own_boundary=", which Deep SAD does not have",
+    auto_steps=500,
+    lr=1e-3,
+    lr_schedule="constant",
+    batch_size=128,
+    weight_decay=1e-6,
+    pretrain_lr=1e-3,
+    own_boundary=", which Deep SAD does not have",
 )
 class DeepSAD(HypersphereDetector):
     r"""Deep SAD: normal rows are drawn to a centre, labeled anomalies pushed away from it.

@@ -41,8 +41,13 @@ class SoftBoundaryObjective(DistanceObjective):
 
 
 @document(
-    auto_steps=500, lr=1e-3, lr_schedule="constant", batch_size=128, weight_decay=1e-6,
-    pretrain_lr=1e-3, own_boundary=", the radius; only with the soft boundary",
+    auto_steps=500,
+    lr=1e-3,
+    lr_schedule="constant",
+    batch_size=128,
+    weight_decay=1e-6,
+    pretrain_lr=1e-3,
+    own_boundary=", the radius; only with the soft boundary",
 )
 class DeepSVDD(HypersphereDetector):
     r"""Deep SVDD: the smallest sphere around the codes of the training rows.

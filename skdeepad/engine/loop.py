@@ -13,7 +13,12 @@ from torch.nn.utils import clip_grad_norm_
 
 from skdeepad.engine.batches import Rows, Sampler
 from skdeepad.engine.objective import Batch, Objective, Turn
-from skdeepad.engine.runtime import autocast, learning_rate_factor, private_generator
+from skdeepad.engine.runtime import (
+    autocast,
+    learning_rate_factor,
+    private_generator,
+    threads_for,
+)
 
 
 @dataclass
@@ -204,7 +209,8 @@ def train(
     for epoch in range(n_epochs):
         observer.epoch_begins()
         objective.train()
-        _run_epoch(stage, forward, turns, rows, sampler, generators, epoch, n_epochs)
+        with threads_for(_multiplications(stage, rows), rows.device):
+            _run_epoch(stage, forward, turns, rows, sampler, generators, epoch, n_epochs)
         objective.eval()
         record.n_epochs = epoch + 1
         record.append(**_finite({turn.turn.loss: turn.mean_loss() for turn in turns}, stage, epoch))
@@ -247,6 +253,13 @@ def _run_epoch(
             turn.set_rate(rate)
             turn.step(loss)
         step += 1
+
+
+def _multiplications(stage: Stage, rows: Rows) -> float:
+    """Estimate those of a forward pass: exact for dense layers, without bound for images."""
+    if rows.x.dim() > 2:
+        return math.inf
+    return stage.batch_size * sum(weight.numel() for weight in stage.objective.parameters())
 
 
 def draw_noise(objective: Objective, x: Tensor, generator: torch.Generator) -> dict[str, Tensor]:

@@ -9,6 +9,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
+# Multiplications in a forward pass up to which a step runs on one thread.
+_SMALL_STEP = 2**26
 # Re-entrant: a callback may fit another detector in the same thread.
 _GLOBAL_RNG = threading.RLock()
 
@@ -55,6 +57,46 @@ def borrowed_global_rng(seed: int, device: torch.device | None = None) -> Iterat
             with torch.cuda.device(device):
                 torch.cuda.manual_seed(seed)
         yield
+
+
+class _OneThread:
+    """Limits torch to one thread while at least one fit in this process wants it.
+
+    The number of threads belongs to the process, so the first fit to enter notes it and the last
+    one to leave puts it back.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.inside = 0
+        self.before = 1
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if self.inside == 0:
+                self.before = torch.get_num_threads()
+                torch.set_num_threads(1)
+            self.inside += 1
+
+    def __exit__(self, *exception: object) -> None:
+        with self.lock:
+            self.inside -= 1
+            if self.inside == 0:
+                torch.set_num_threads(self.before)
+
+
+_ONE_THREAD = _OneThread()
+
+
+def threads_for(multiplications: float, device: torch.device) -> AbstractContextManager[None]:
+    """Keep small steps on one CPU thread.
+
+    There, handing work to other threads costs more than it saves, far more on a busy machine; and
+    sums do not depend on how many threads a process has, so that a fit gives the same bits in a
+    joblib worker. Larger steps take the threads that torch has.
+    """
+    small = device.type == "cpu" and multiplications <= _SMALL_STEP
+    return _ONE_THREAD if small else nullcontext()
 
 
 def autocast(device: torch.device, enabled: bool) -> AbstractContextManager[None]:

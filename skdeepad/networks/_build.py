@@ -99,9 +99,7 @@ def build_decoder(
         built = _from_own(encoder.decoder, seed)
     else:
         size = code_size(encoder, input_shape)
-        built = _from_user(
-            decoder, "decoder", seed, code_size=size, input_shape=tuple(input_shape)
-        )
+        built = _from_user(decoder, "decoder", seed, code_size=size, input_shape=tuple(input_shape))
     shape = _probe(nn.Sequential(encoder, built), input_shape, "decoder")
     if tuple(shape) != tuple(input_shape):
         raise ValueError(
