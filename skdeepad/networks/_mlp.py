@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import nn
 
@@ -52,7 +53,7 @@ class MLP(nn.Sequential):
 def blocks(sizes: Sequence[int], bias: bool) -> list[nn.Module]:
     """Linear-BatchNorm-LeakyReLU blocks; the last layer is linear alone."""
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(sizes[:-2], sizes[1:-1], strict=True):
+    for inputs, outputs in pairwise(sizes[:-1]):
         layers += [
             nn.Linear(inputs, outputs, bias=bias),
             nn.BatchNorm1d(outputs, affine=bias),
