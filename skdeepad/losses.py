@@ -30,7 +30,7 @@ def soft_boundary(distance: Tensor, y: Tensor, radius_squared: Tensor, nu: Tenso
 
 
 def deep_sad(distance: Tensor, y: Tensor, eta: Tensor) -> Tensor:
-    r"""d where y = 0, :math:`\eta d` where y > 0, :math:`\eta / (d + 10^{-6})` where y < 0: (n,)."""
+    r"""By label 0, > 0, < 0: :math:`d`, :math:`\eta d`, :math:`\eta / (d + 10^{-6})`: (n,)."""
     anomalous = y < 0
     reciprocal = 1.0 / (torch.where(anomalous, distance, 1.0) + DEEP_SAD_EPS)
     labeled = eta * torch.where(anomalous, reciprocal, distance)

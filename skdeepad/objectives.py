@@ -29,6 +29,8 @@ class DistanceObjective(Objective):
         Numbers of the loss; kept as 0-dim buffers.
     """
 
+    center: Tensor
+
     def __init__(
         self,
         network: nn.Module,

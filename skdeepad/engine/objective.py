@@ -29,7 +29,7 @@ class Batch(NamedTuple):
 
     x: Tensor
     y: Tensor
-    noise: dict[str, Tensor] = {}  # noqa: RUF012 - never written to
+    noise: dict[str, Tensor] = {}
     shared: Any = None
 
 

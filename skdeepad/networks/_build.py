@@ -75,7 +75,7 @@ def build_decoder(
     ----------
     decoder : nn.Module, class, factory or None
         As for :func:`build_encoder`; a class or a factory may take ``code_size=`` and
-        ``input_shape=``. None: what the encoder's ``decoder()`` returns.
+        ``input_shape=``. None: the mirror image of an :class:`MLP` or a :class:`LeNet`.
     encoder : nn.Module
         The network the decoder belongs to.
     input_shape : tuple of int
@@ -94,7 +94,7 @@ def build_decoder(
         If the decoder does not give back as many numbers a row as there are features.
     """
     if decoder is None:
-        if not hasattr(encoder, "decoder"):
+        if not isinstance(encoder, MLP | LeNet):
             return None
         built = _from_own(encoder.decoder, seed)
     else:
