@@ -24,6 +24,12 @@ class HypersphereDetector(DeepDetector):
         "pretrain_lr": [Interval(Real, 0, None, closed="neither")],
     }
 
+    _paper_settings: dict = {
+        **DeepDetector._paper_settings,
+        "pretrain_n_epochs": 150,
+        "pretrain_lr": 1e-4,
+    }
+
     def _objective(self, encoder):
         """Return the objective over an encoder without bias terms."""
         raise NotImplementedError(f"{type(self).__name__} must define _objective(encoder).")

@@ -89,6 +89,8 @@ class DeepSAD(HypersphereDetector):
         "anomaly_fraction": [Interval(Real, 0, 1, closed="neither"), None],
     }
 
+    _paper_settings: dict = {**HypersphereDetector._paper_settings, "anomaly_fraction": None}
+
     def __init__(
         self,
         eta=1.0,
