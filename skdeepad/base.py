@@ -114,7 +114,7 @@ def _warn_of_other_conventions(numbers, labels):
             f"positive is normal, 0 unlabeled, negative anomalous. Pass {_LABELS} if these are "
             "class numbers.",
             LabelWarning,
-            stacklevel=2,
+            stacklevel=5,
         )
     n_normal, n_unlabeled = int((labels > 0).sum()), int((labels == 0).sum())
     if not (labels < 0).any() and 0 < n_normal < n_unlabeled:
@@ -123,7 +123,7 @@ def _warn_of_other_conventions(numbers, labels):
             "read as verified normals among unlabeled rows. If 1 meant 'anomaly', pass "
             f"{_LABELS}, for example -y.",
             LabelWarning,
-            stacklevel=2,
+            stacklevel=5,
         )
 
 
@@ -367,7 +367,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
             f"are left out of training, {n_normal} labeled normals count as unlabeled. Use a "
             "detector that learns from them, for example DeepSAD.",
             LabelWarning,
-            stacklevel=2,
+            stacklevel=4,
         )
 
     def _warn_of_scores(self, scores):

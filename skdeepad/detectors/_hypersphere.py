@@ -68,7 +68,7 @@ class HypersphereDetector(DeepDetector):
                 "bias terms (bias=False, BatchNorm with affine=False) and use unbounded "
                 "activations such as LeakyReLU.",
                 CollapseWarning,
-                stacklevel=2,
+                stacklevel=4,
             )
 
     def _warn_of_scores(self, scores):
@@ -85,5 +85,5 @@ class HypersphereDetector(DeepDetector):
                 "training for too long. Use a network without them, scale the features, or lower "
                 "n_epochs or lr.",
                 CollapseWarning,
-                stacklevel=2,
+                stacklevel=4,
             )

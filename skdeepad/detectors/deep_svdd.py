@@ -36,8 +36,9 @@ class SoftBoundaryObjective(DistanceObjective):
         distance = torch.cat(
             [self.distance(x)[:count][y[:count] >= 0] for x, y, count in rows.slices()]
         )
-        outside = int(self.nu.double() * len(distance))
-        self.radius_squared.copy_(distance.topk(min(outside, len(distance) - 1) + 1).values[-1])
+        # The buffer holds 7 digits of nu; 0.7 as it is stored, times 10 rows, is less than 7.
+        outside = int(float(f"{float(self.nu):.7g}") * len(distance))
+        self.radius_squared.copy_(distance.kthvalue(max(len(distance) - outside, 1)).values)
 
 
 @document(

@@ -1,0 +1,95 @@
+"""What the tests share: every detector of the package, small and quick, and data to fit it to."""
+
+import inspect
+import os
+
+# scikit-learn leaves out a check without it, and SciPy reads it once, when it is imported.
+os.environ["SCIPY_ARRAY_API"] = "1"
+
+import numpy as np
+import pytest
+from torch import nn
+
+import skdeepad
+from skdeepad.base import BaseDetector
+from skdeepad.deep import DeepDetector
+
+# Settings of a detector that are methods of their own.
+VARIANTS = {"DeepSVDD": {"soft-boundary": {"objective": "soft-boundary"}}}
+
+SMALL = {
+    "n_epochs": 2,
+    "pretrain_n_epochs": 1,
+    "hidden_layer_sizes": (8, 4),
+    "batch_size": 32,
+    "device": "cpu",
+    "random_state": 0,
+}
+
+
+def listed_detectors():
+    """Return {test id: (class, setting)} of all detectors that the package makes public."""
+    found = {}
+    for name in skdeepad.__all__:
+        cls = getattr(skdeepad, name)
+        if issubclass(cls, BaseDetector):
+            found[name] = (cls, {})
+            for variant, setting in VARIANTS.get(name, {}).items():
+                found[f"{name}-{variant}"] = (cls, setting)
+    return found
+
+
+DETECTORS = listed_detectors()
+DEEP = [name for name, (cls, _) in DETECTORS.items() if issubclass(cls, DeepDetector)]
+LEARNERS = [name for name, (cls, _) in DETECTORS.items() if cls._learns_from_labels]
+NON_LEARNERS = [name for name in DETECTORS if name not in LEARNERS]
+CLASSES = list({cls for cls, _ in DETECTORS.values()})
+
+
+def quick(name, **params):
+    """Return an unfitted detector that trains in milliseconds."""
+    cls, setting = DETECTORS[name]
+    known = inspect.signature(cls).parameters
+    small = {parameter: value for parameter, value in SMALL.items() if parameter in known}
+    return cls(**{**small, **setting, **params})
+
+
+def table(n=60, p=4, seed=0):
+    """Return rows and labels of all three kinds; the last eighth of the rows are anomalies."""
+    rng = np.random.default_rng(seed)
+    n_anomalies = n // 8
+    X = rng.normal(size=(n, p))
+    X[n - n_anomalies :] += 4
+    y = np.zeros(n, dtype=int)
+    y[: n // 4] = 1
+    y[n - n_anomalies // 2 - 1 :] = -1
+    return X, y
+
+
+class WithDropout(nn.Sequential):
+    """A user's network that draws from torch's global generator in every training step."""
+
+    def __init__(self, input_shape):
+        size = int(np.prod(input_shape))
+        super().__init__(
+            nn.Flatten(),
+            nn.Linear(size, 8, bias=False),
+            nn.Dropout(0.5),
+            nn.LeakyReLU(0.1),
+            nn.Linear(8, 4, bias=False),
+        )
+
+
+class PlainDecoder(nn.Sequential):
+    """A user's decoder."""
+
+    def __init__(self, code_size, input_shape):
+        super().__init__(
+            nn.Linear(code_size, int(np.prod(input_shape))), nn.Unflatten(1, tuple(input_shape))
+        )
+
+
+@pytest.fixture(params=DETECTORS)
+def name(request):
+    """Test id of each detector in turn."""
+    return request.param
