@@ -57,7 +57,9 @@ def step_overhead(blocks):
     for name, network, x, batch_size in networks_and_data():
         y = torch.zeros(len(x), dtype=torch.int8)
         y[: len(x) // 100] = -1
-        objective = DistanceObjective(network, network(x[:2]).shape[1], losses.deep_sad, eta=1.0)
+        objective = DistanceObjective(
+            network, x.shape[1:], network(x[:2]).shape[1], losses.deep_sad, eta=1.0
+        )
         rows = Rows(x, y, torch.device("cpu"), streamed=False)
         with torch.no_grad():
             objective.eval().start(rows)

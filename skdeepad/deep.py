@@ -35,6 +35,16 @@ decoder : torch.nn.Module, class or callable, default=None
     mirrors the default network.
 input_shape : tuple of int, default=None
     (channels, height, width) if the rows of X are flattened images.""",
+    "hypersphere_parameters": """\
+n_branches : int, default={n_branches}
+    Number of networks of these sizes beside each other in the default network for tables; a
+    distance is the mean of theirs. More vary less from seed to seed and cost more time.
+squash : float or None, default={squash}
+    Limit beyond which features grow by their logarithm only, in the default network for tables:
+    heavy tails would otherwise rule the distances. None leaves features as they are.
+input_noise : float, default={input_noise}
+    Standard deviation of the normal noise added to features in training, in units of each
+    feature's own standard deviation. 0 adds none.""",
     "pretraining_parameters": """\
 pretrain : bool or "auto", default="auto"
     Whether the network starts from the encoder of an autoencoder trained on all rows but the
@@ -198,9 +208,14 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
         settings["n_steps"] = self._auto_steps
         return Stage(name, objective, **{**settings, **numbers})
 
-    def _encoder(self, seeds, *, bias):
+    def _encoder(self, seeds, *, bias, **branching):
         return networks.build_encoder(
-            self.network, self.input_shape_, self.hidden_layer_sizes, bias, seeds["network"]
+            self.network,
+            self.input_shape_,
+            self.hidden_layer_sizes,
+            bias,
+            seeds["network"],
+            **branching,
         )
 
     def _decoder(self, encoder, seeds):

@@ -19,13 +19,20 @@ class HypersphereDetector(DeepDetector):
 
     _parameter_constraints: dict = {
         **DeepDetector._parameter_constraints,
+        "n_branches": [Interval(Integral, 1, None, closed="left")],
+        "squash": [Interval(Real, 0, None, closed="neither"), None],
+        "input_noise": [Interval(Real, 0, None, closed="left")],
         "pretrain": ["boolean", StrOptions({"auto"})],
         "pretrain_n_epochs": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "pretrain_lr": [Interval(Real, 0, None, closed="neither")],
     }
 
+    _auto_steps = 100
     _paper_settings: dict = {
         **DeepDetector._paper_settings,
+        "n_branches": 1,
+        "squash": None,
+        "input_noise": 0.0,
         "pretrain_n_epochs": 150,
         "pretrain_lr": 1e-4,
     }
@@ -35,7 +42,7 @@ class HypersphereDetector(DeepDetector):
         raise NotImplementedError(f"{type(self).__name__} must define _objective(encoder).")
 
     def _stages(self, seeds):
-        encoder = self._encoder(seeds, bias=False)
+        encoder = self._encoder(seeds, bias=False, n_branches=self.n_branches, squash=self.squash)
         self._warn_of_collapse_risks(encoder)
         stages = [self._stage("train", self._objective(encoder), **self._training_numbers())]
         decoder = self._decoder(encoder, seeds) if self.pretrain else None

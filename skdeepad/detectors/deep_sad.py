@@ -13,12 +13,15 @@ from skdeepad.objectives import DistanceObjective
 
 
 @document(
-    auto_steps=500,
+    auto_steps=100,
     lr=1e-3,
     lr_schedule="constant",
     batch_size=128,
     weight_decay=1e-6,
     pretrain_lr=1e-3,
+    n_branches=8,
+    squash=2.0,
+    input_noise=0.3,
     own_boundary=", which Deep SAD does not have",
 )
 class DeepSAD(HypersphereDetector):
@@ -49,9 +52,10 @@ class DeepSAD(HypersphereDetector):
     eta : float, default=1.0
         Weight of labeled rows against unlabeled ones.
     {network_parameters}
+    {hypersphere_parameters}
     {pretraining_parameters}
     {training_parameters}
-    anomaly_fraction : float or None, default=0.25
+    anomaly_fraction : float or None, default=0.5
         Share of places in each batch that cycle through the labeled anomalies, if there are any.
         None draws all rows alike, as the paper does.
     {common_parameters}
@@ -99,6 +103,9 @@ class DeepSAD(HypersphereDetector):
         hidden_layer_sizes=None,
         decoder=None,
         input_shape=None,
+        n_branches=8,
+        squash=2.0,
+        input_noise=0.3,
         pretrain="auto",
         pretrain_n_epochs="auto",
         pretrain_lr=1e-3,
@@ -106,7 +113,7 @@ class DeepSAD(HypersphereDetector):
         lr=1e-3,
         lr_schedule="constant",
         batch_size=128,
-        anomaly_fraction=0.25,
+        anomaly_fraction=0.5,
         weight_decay=1e-6,
         clip_grad_norm=None,
         early_stopping=False,
@@ -126,6 +133,9 @@ class DeepSAD(HypersphereDetector):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.decoder = decoder
         self.input_shape = input_shape
+        self.n_branches = n_branches
+        self.squash = squash
+        self.input_noise = input_noise
         self.pretrain = pretrain
         self.pretrain_n_epochs = pretrain_n_epochs
         self.pretrain_lr = pretrain_lr
@@ -149,8 +159,11 @@ class DeepSAD(HypersphereDetector):
         self.verbose = verbose
 
     def _objective(self, encoder):
-        size = networks.code_size(encoder, self.input_shape_)
-        return DistanceObjective(encoder, size, losses.deep_sad, eta=self.eta)
+        shape = self.input_shape_
+        size = networks.code_size(encoder, shape)
+        return DistanceObjective(
+            encoder, shape, size, losses.deep_sad, self.input_noise, eta=self.eta
+        )
 
     def _training_numbers(self):
         return {"anomaly_fraction": self.anomaly_fraction}

@@ -20,8 +20,11 @@ class SoftBoundaryObjective(DistanceObjective):
     around an untrained network's codes says nothing.
     """
 
-    def __init__(self, network, code_size, nu):
-        super().__init__(network, code_size, losses.soft_boundary, radius_squared=0.0, nu=nu)
+    def __init__(self, network, input_shape, code_size, nu, input_noise=0.0):
+        numbers = {"radius_squared": 0.0, "nu": nu}
+        super().__init__(
+            network, input_shape, code_size, losses.soft_boundary, input_noise, **numbers
+        )
 
     def after_epoch(self, epoch, rows):
         """Solve the radius for the weights as they are."""
@@ -42,12 +45,15 @@ class SoftBoundaryObjective(DistanceObjective):
 
 
 @document(
-    auto_steps=500,
+    auto_steps=100,
     lr=1e-3,
     lr_schedule="constant",
     batch_size=128,
     weight_decay=1e-6,
     pretrain_lr=1e-3,
+    n_branches=8,
+    squash=2.0,
+    input_noise=0.3,
     own_boundary=", the radius; only with the soft boundary",
 )
 class DeepSVDD(HypersphereDetector):
@@ -83,6 +89,7 @@ class DeepSVDD(HypersphereDetector):
         Upper bound, in (0, 1], on the share of training rows outside the sphere. Only for the
         soft boundary.
     {network_parameters}
+    {hypersphere_parameters}
     {pretraining_parameters}
     {training_parameters}
     {common_parameters}
@@ -128,6 +135,9 @@ class DeepSVDD(HypersphereDetector):
         hidden_layer_sizes=None,
         decoder=None,
         input_shape=None,
+        n_branches=8,
+        squash=2.0,
+        input_noise=0.3,
         pretrain="auto",
         pretrain_n_epochs="auto",
         pretrain_lr=1e-3,
@@ -155,6 +165,9 @@ class DeepSVDD(HypersphereDetector):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.decoder = decoder
         self.input_shape = input_shape
+        self.n_branches = n_branches
+        self.squash = squash
+        self.input_noise = input_noise
         self.pretrain = pretrain
         self.pretrain_n_epochs = pretrain_n_epochs
         self.pretrain_lr = pretrain_lr
@@ -177,10 +190,11 @@ class DeepSVDD(HypersphereDetector):
         self.verbose = verbose
 
     def _objective(self, encoder):
-        size = networks.code_size(encoder, self.input_shape_)
+        shape = self.input_shape_
+        size = networks.code_size(encoder, shape)
         if self.objective == "soft-boundary":
-            return SoftBoundaryObjective(encoder, size, self.nu)
-        return DistanceObjective(encoder, size, losses.one_class)
+            return SoftBoundaryObjective(encoder, shape, size, self.nu, self.input_noise)
+        return DistanceObjective(encoder, shape, size, losses.one_class, self.input_noise)
 
     def _keep(self, objective):
         super()._keep(objective)

@@ -12,7 +12,7 @@ from torch import nn
 
 from skdeepad.engine import borrowed_global_rng, private_generator
 from skdeepad.networks._lenet import LeNet
-from skdeepad.networks._mlp import MLP
+from skdeepad.networks._mlp import MLP, BranchLinear
 
 MLP_SIZES = (128, 64, 32)
 """Default layers of an MLP; the last is the size of the code."""
@@ -34,6 +34,8 @@ def build_encoder(
     hidden_layer_sizes: Sequence[int] | None,
     bias: bool,
     seed: int,
+    n_branches: int = 1,
+    squash: float | None = None,
 ) -> nn.Module:
     """Build the network that maps rows to codes.
 
@@ -52,6 +54,8 @@ def build_encoder(
         Whether the default networks have bias terms.
     seed : int
         Of the weights.
+    n_branches, squash : int, float or None
+        Of the default MLP.
 
     Returns
     -------
@@ -59,7 +63,9 @@ def build_encoder(
         On the CPU.
     """
     if network is None:
-        return _from_own(lambda: _default(input_shape, hidden_layer_sizes, bias), seed)
+        return _from_own(
+            lambda: _default(input_shape, hidden_layer_sizes, bias, n_branches, squash), seed
+        )
     return _from_user(network, "network", seed, input_shape=tuple(input_shape))
 
 
@@ -138,10 +144,14 @@ def collapse_risks(network: nn.Module) -> list[str]:
 
 
 def _default(
-    input_shape: Sequence[int], hidden_layer_sizes: Sequence[int] | None, bias: bool
+    input_shape: Sequence[int],
+    hidden_layer_sizes: Sequence[int] | None,
+    bias: bool,
+    n_branches: int,
+    squash: float | None,
 ) -> nn.Module:
     if len(input_shape) != 3 or min(input_shape[1:]) < 4:
-        return MLP(input_shape, hidden_layer_sizes or MLP_SIZES, bias)
+        return MLP(input_shape, hidden_layer_sizes or MLP_SIZES, bias, n_branches, squash)
     channels, height, width = input_shape
     filters, dense = ((16, 32), (64, 32)) if channels == 1 else ((32, 64, 128), (128,))
     blocks = min(len(filters), int(math.log2(min(height, width))))
@@ -155,7 +165,7 @@ def _from_own(factory: Callable[[], nn.Module], seed: int) -> nn.Module:
     network = network.to_empty(device="cpu")
     generator = private_generator(seed)
     for module in network.modules():
-        if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+        if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d | BranchLinear):
             _uniform_weights(module, generator)
         elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.reset_parameters()  # ones and zeros: nothing is drawn
@@ -164,12 +174,13 @@ def _from_own(factory: Callable[[], nn.Module], seed: int) -> nn.Module:
 
 @torch.no_grad()
 def _uniform_weights(
-    module: nn.Linear | nn.Conv2d | nn.ConvTranspose2d, generator: torch.Generator
+    module: nn.Linear | nn.Conv2d | nn.ConvTranspose2d | BranchLinear, generator: torch.Generator
 ) -> None:
     """Draw weights as torch does by default, U(-1, 1) / sqrt(fan in), biases likewise."""
-    fan_in, _ = nn.init._calculate_fan_in_and_fan_out(module.weight)
+    weight = module.weight[0] if isinstance(module, BranchLinear) else module.weight
+    bound = 1 / math.sqrt(weight[0].numel())
     for parameter in module.parameters(recurse=False):
-        parameter.uniform_(-1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in), generator=generator)
+        parameter.uniform_(-bound, bound, generator=generator)
 
 
 def _from_user(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from skdeepad.networks._mlp import blocks
+from skdeepad.networks._mlp import dense_blocks
 
 
 class LeNet(nn.Module):
@@ -66,7 +66,7 @@ class LeNet(nn.Module):
         self.convolutions = nn.Sequential(*layers)
         map_shape = (filters[-1], height >> len(filters), width >> len(filters))
         sizes = (math.prod(map_shape), *dense)
-        self.head = nn.Sequential(nn.Flatten(), *blocks(sizes, bias))
+        self.head = nn.Sequential(nn.Flatten(), *dense_blocks(sizes, bias))
         self._map_shape = map_shape
 
     def forward(self, x: Tensor) -> Tensor:
@@ -77,7 +77,7 @@ class LeNet(nn.Module):
         """Return the mirror image: upsampling for pooling, transposed for plain convolutions."""
         channels, height, width = self.input_shape
         sizes = (*self.dense[::-1], math.prod(self._map_shape))
-        layers = [*blocks(sizes, bias=True), nn.Unflatten(1, self._map_shape)]
+        layers = [*dense_blocks(sizes, bias=True), nn.Unflatten(1, self._map_shape)]
         outputs = (*self.filters[:-1][::-1], channels)
         for block, (inputs, out) in enumerate(
             zip(self.filters[::-1], outputs, strict=True), start=1
