@@ -21,6 +21,7 @@ SMALL = {
     "n_epochs": 2,
     "pretrain_n_epochs": 1,
     "hidden_layer_sizes": (8, 4),
+    "n_branches": 2,
     "batch_size": 32,
     "device": "cpu",
     "random_state": 0,
@@ -43,7 +44,7 @@ DETECTORS = listed_detectors()
 DEEP = [name for name, (cls, _) in DETECTORS.items() if issubclass(cls, DeepDetector)]
 LEARNERS = [name for name, (cls, _) in DETECTORS.items() if cls._learns_from_labels]
 NON_LEARNERS = [name for name in DETECTORS if name not in LEARNERS]
-CLASSES = list({cls for cls, _ in DETECTORS.values()})
+CLASSES = list(dict.fromkeys(cls for cls, _ in DETECTORS.values()))
 
 
 def quick(name, **params):

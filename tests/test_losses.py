@@ -10,7 +10,12 @@ from torch.testing import assert_close
 
 from skdeepad import losses
 from skdeepad.engine import Batch, Rows
-from skdeepad.objectives import CENTER_MARGIN, DistanceObjective, ReconstructionObjective
+from skdeepad.objectives import (
+    CENTER_MARGIN,
+    DistanceObjective,
+    ReconstructionObjective,
+    standard_deviation,
+)
 
 CPU = torch.device("cpu")
 
@@ -43,7 +48,10 @@ BY_HAND = {
             [4.0, 8.0, 0.49999987500003125, 7.999968000127999, 2e6],
         ),
         # labels are read by their sign
-        ((double([3, 3, 2]), torch.tensor([7, 0, -9]), double(0.5)), [1.5, 3.0, 0.2499998750000625]),
+        (
+            (double([3, 3, 2]), torch.tensor([7, 0, -9]), double(0.5)),
+            [1.5, 3.0, 0.2499998750000625],
+        ),
     ],
     "squared_error": [
         ((double([[1, 2, 3], [0, 0, 0]]), double([[1, 0, 7], [0, 0, 0]])), [20 / 3, 0.0]),
@@ -203,8 +211,10 @@ def rows_of(x, y=None):
     return Rows.place(x, y, x.shape[1:], CPU)
 
 
-def started(network, x, y=None):
-    objective = DistanceObjective(network, np.shape(x)[1], losses.deep_sad, eta=2.0).eval()
+def started(network, x, y=None, input_noise=0.0):
+    shape = np.shape(x)[1:]
+    objective = DistanceObjective(network, shape, shape[0], losses.deep_sad, input_noise, eta=2.0)
+    objective.eval()
     before = objective.center.data_ptr()
     with torch.no_grad():
         objective.start(rows_of(x, y))
@@ -239,11 +249,36 @@ def test_distance_objective_scores_by_distance_and_passes_its_numbers_on():
     x, y = torch.tensor([[2.0, 2.5], [5.0, 0.5], [2.0, 1.5]]), torch.tensor([0, 1, -1])
     assert objective("score", x).tolist() == [4.0, 9.0, 1.0]
     assert_close(objective("loss", Batch(x, y)), torch.tensor([4.0, 18.0, 2 / 1.000001]))
-    assert set(dict(objective.named_buffers())) == {"center", "eta"}
+    assert set(dict(objective.named_buffers())) == {"center", "noise_scale", "eta"}
 
 
 def test_center_is_not_trained():
-    assert [*DistanceObjective(nn.Identity(), 2, losses.one_class).parameters()] == []
+    assert [*DistanceObjective(nn.Identity(), (2,), 2, losses.one_class).parameters()] == []
+
+
+def test_input_noise_is_in_units_of_each_features_deviation():
+    """Deviations of 2 and 0, times 0.5: a noise of 3 moves the first feature by 3, no other."""
+    objective = started(nn.Identity(), [[1.0, 7.0], [5.0, 7.0]], input_noise=0.5)  # centre (3, 7)
+    assert objective.noise_scale.tolist() == [1.0, 0.0]
+    assert objective.noise_shapes((2, 2)) == {"x": (2, 2)}
+    x, y = torch.tensor([[3.0, 7.0], [4.0, 7.0]]), torch.tensor([0, 1])
+    batch = Batch(x, y, {"x": torch.tensor([[3.0, 9.0], [-3.0, 9.0]])})
+    assert objective("loss", batch).tolist() == [9.0, 8.0]
+    assert objective("validation_loss", batch).tolist() == [0.0, 2.0]
+    assert objective("score", x).tolist() == [0.0, 1.0]
+
+
+def test_without_input_noise_none_is_asked_for():
+    objective = started(nn.Identity(), [[1.0], [5.0]])
+    assert objective.noise_shapes((2, 1)) == {}
+    assert not objective.noise_scale.any()
+
+
+def test_deviations_of_many_slices_are_those_of_all_rows():
+    """Far from 0, where the mean square less the squared mean would have no digit left."""
+    x = np.random.default_rng(0).normal(1000.0, 0.1, size=(3000, 512)).astype(np.float32)
+    deviation = standard_deviation(rows_of(x)).numpy()
+    np.testing.assert_allclose(deviation, x.std(axis=0, dtype=float), rtol=1e-2)
 
 
 def test_reconstruction_objective_scores_by_mean_squared_error_whatever_the_label():

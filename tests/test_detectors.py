@@ -1,0 +1,544 @@
+"""What is particular to each detector, against the papers' formulas computed by hand."""
+
+import copy
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from conftest import SMALL, PlainDecoder, table
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.ensemble import IsolationForest
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import nn
+
+from skdeepad import AutoEncoder, CollapseWarning, DeepSAD, DeepSVDD, LabelWarning
+from skdeepad.datasets import load_digits_anomaly
+from skdeepad.networks import MLP, LeNet
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*does not learn from labels:skdeepad.LabelWarning")
+
+HYPERSPHERE = [DeepSVDD, DeepSAD]
+X, Y = table()
+STILL = 1e-30  # a learning rate that moves no float32 weight
+
+
+def without_moving_generators(build):
+    """Call a function that draws weights, and put torch's global generator back."""
+    state = torch.get_rng_state()
+    torch.manual_seed(0)
+    try:
+        return build()
+    finally:
+        torch.set_rng_state(state)
+
+
+def linear(weights):
+    """Return a network that multiplies rows by given weights, of shape (codes, features)."""
+    weights = torch.as_tensor(np.asarray(weights), dtype=torch.float32)
+    layer = without_moving_generators(lambda: nn.Linear(*weights.shape[::-1], bias=False))
+    with torch.no_grad():
+        layer.weight.copy_(weights)
+    return layer
+
+
+def small(cls, **params):
+    known = {key: value for key, value in SMALL.items() if key in cls().get_params()}
+    return cls(**{**known, **params})
+
+
+def given(cls, network, **params):
+    """Return a detector that adds nothing of its own to a given network."""
+    return cls(network=network, **{"pretrain": False, "input_noise": 0.0, **params})
+
+
+def center(codes):
+    """Return the centre of codes (n, d) as the paper sets it."""
+    mean = codes.mean(axis=0)
+    return np.where(np.abs(mean) < 0.1, np.where(mean < 0, -0.1, 0.1), mean)
+
+
+# Deep SAD and Deep SVDD
+
+
+@pytest.mark.parametrize("shape", [(60, 4), (40, 1, 8, 8)])
+@pytest.mark.parametrize(
+    "params",
+    [{}, {"pretrain": False}, {"early_stopping": True, "n_epochs": 5}, {"stream": True}],
+    ids=["plain", "no pretraining", "early stopping", "streamed"],
+)
+def test_deep_sad_without_labels_is_deep_svdd(shape, params):
+    rows = np.random.default_rng(0).normal(size=shape)
+    sad = small(DeepSAD, **params).fit(rows)
+    svdd = small(DeepSVDD, objective="one-class", **params).fit(rows)
+    assert_array_equal(sad.score_samples(rows), svdd.score_samples(rows))
+    assert sad.offset_ == svdd.offset_
+    assert sad.history_ == svdd.history_
+
+
+WEIGHTS = np.random.default_rng(3).normal(size=(3, 4)) / 2
+
+
+def first_losses(detector, y, n_epochs=1):
+    """Return the mean losses of full batches under a linear network that does not move."""
+    detector.set_params(
+        network=linear(WEIGHTS),
+        pretrain=False,
+        input_noise=0.0,
+        batch_size=len(X),
+        lr=STILL,
+        n_epochs=n_epochs,
+    )
+    return detector.fit(X, y).history_["train"]["loss"]
+
+
+def distances(y):
+    codes = X @ WEIGHTS.T
+    return ((codes - center(codes[y >= 0])) ** 2).sum(axis=1)
+
+
+@pytest.mark.parametrize("eta", [0.5, 1.0, 3.0])
+@pytest.mark.parametrize("kinds", [(0,), (0, 1), (0, -1), (1, -1), (-1, 0, 1)])
+def test_deep_sad_minimises_equation_7(eta, kinds):
+    y = np.array(kinds)[np.arange(len(X)) % len(kinds)]
+    d = distances(y)
+    row_losses = np.where(y == 0, d, eta * np.where(y < 0, 1 / (d + 1e-6), d))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LabelWarning)
+        loss = first_losses(DeepSAD(eta, anomaly_fraction=None, random_state=0), y)
+    assert_allclose(loss, [row_losses.mean()], rtol=1e-4)
+
+
+def test_anomaly_fraction_is_the_share_of_labeled_anomalies_in_a_batch():
+    d, anomalous = distances(Y), Y < 0
+    # The labeled anomalies fill 5 of each 20 places; the others pass in the other 15.
+    losses = []
+    for seed in range(20):
+        detector = given(
+            DeepSAD,
+            linear(WEIGHTS),
+            anomaly_fraction=0.25,
+            batch_size=20,
+            lr=STILL,
+            n_epochs=1,
+            random_state=seed,
+        )
+        losses += detector.fit(X, np.minimum(Y, 0)).history_["train"]["loss"]
+    expected = 0.75 * d[~anomalous].mean() + 0.25 * (1 / (d[anomalous] + 1e-6)).mean()
+    assert_allclose(np.mean(losses), expected, rtol=0.02)
+
+
+@pytest.mark.parametrize("nu", [0.1, 0.25, 1.0])
+def test_soft_boundary_minimises_its_loss(nu):
+    counted = Y >= 0
+    d = distances(Y)[counted]
+    first, second = first_losses(
+        DeepSVDD("soft-boundary", nu, random_state=0), np.minimum(Y, 0), n_epochs=2
+    )
+    assert_allclose(first, d.mean() / nu, rtol=1e-4)
+    radius_squared = np.sort(d)[::-1][min(int(nu * len(d)), len(d) - 1)]
+    expected = radius_squared + np.maximum(0, d - radius_squared).mean() / nu
+    assert_allclose(second, expected, rtol=1e-4)
+
+
+def test_one_class_minimises_the_mean_distance():
+    d = distances(Y)[Y >= 0]
+    (loss,) = first_losses(DeepSVDD(random_state=0), np.minimum(Y, 0))
+    assert_allclose(loss, d.mean(), rtol=1e-4)
+
+
+@pytest.mark.parametrize("nu", [0.01, 0.05, 0.1, 0.29, 0.35, 0.5, 0.57, 0.7, 0.9, 1.0])
+@pytest.mark.parametrize("n", [2, 10, 20, 57, 100, 300])
+@pytest.mark.parametrize("n_anomalies", [0, 7])
+def test_nu_bounds_the_share_outside_the_sphere(nu, n, n_anomalies):
+    rng = np.random.default_rng(n)
+    rows = np.r_[rng.normal(size=(n, 3)), rng.normal(5, 1, size=(n_anomalies, 3))]
+    y = np.r_[np.zeros(n), -np.ones(n_anomalies)]
+    detector = given(
+        DeepSVDD,
+        linear(np.eye(3)),
+        objective="soft-boundary",
+        nu=nu,
+        contamination="auto",
+        n_epochs=2,
+        random_state=0,
+    ).fit(rows, y)
+    outside = detector.predict(rows)[:n] == -1
+    assert outside.mean() <= nu
+    # The smallest distance is never outside, so that there is a radius.
+    assert outside.mean() > nu - 1 / n or outside.sum() == n - 1
+    assert_allclose(detector.offset_, -(detector.radius_**2), rtol=1e-6)
+    assert_array_equal(outside, detector.anomaly_score(rows)[:n] > -detector.offset_)
+
+
+@pytest.mark.parametrize("cls", HYPERSPHERE)
+@pytest.mark.parametrize("n", [60, 9000])
+def test_center_is_the_mean_code_of_what_is_not_a_labeled_anomaly(cls, n):
+    means = np.array([5, -5, 0.03, -0.02, 0.2, -0.2])
+    rng = np.random.default_rng(0)
+    rows = rng.normal(scale=0.01, size=(n, 6))
+    y = np.where(np.arange(n) % 5 == 0, -1, 0)
+    y[1] = 1
+    rows += means - rows[y >= 0].mean(axis=0)
+    rows[y < 0] += 100
+    weights = np.r_[np.eye(6), [[1, 1, 0, 0, 0, 0]]]
+    detector = given(cls, linear(weights), lr=STILL, n_epochs=1, batch_size=512).fit(rows, y)
+    expected = [5, -5, 0.1, -0.1, 0.2, -0.2, 0.1]
+    actual = detector._objective_.center.numpy()
+    assert_allclose(np.abs(actual), np.abs(expected), rtol=1e-4)
+    assert_allclose(actual[:-1], expected[:-1], rtol=1e-4)  # the last mean is 0 but for rounding
+    codes = rows @ weights.T
+    assert_allclose(
+        detector.anomaly_score(rows), ((codes - actual) ** 2).sum(axis=1), rtol=1e-4, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("cls", HYPERSPHERE)
+def test_center_is_set_before_training_and_never_trained(cls):
+    detectors = [
+        given(cls, linear(WEIGHTS), n_epochs=n_epochs, lr=0.1, random_state=0).fit(X, Y)
+        for n_epochs in (1, 10)
+    ]
+    expected = center((X @ WEIGHTS.T)[Y >= 0])
+    for detector in detectors:
+        assert_allclose(detector._objective_.center.numpy(), expected, rtol=1e-4)
+        assert not detector._objective_.center.requires_grad
+    weights = [detector.network_.weight for detector in detectors]
+    assert (weights[0] - weights[1]).abs().median() > 0.05
+
+
+@pytest.mark.parametrize("cls", HYPERSPHERE)
+def test_pretraining_leaves_labeled_anomalies_out(cls):
+    y = np.minimum(Y, 0)
+    with_anomalies = small(cls, pretrain_n_epochs=3).fit(X, y)
+    without = small(cls, pretrain_n_epochs=3).fit(X[y >= 0])
+    assert with_anomalies.history_["pretrain"] == without.history_["pretrain"]
+    differently = small(cls, pretrain_n_epochs=3).fit(X)
+    assert differently.history_["pretrain"] != without.history_["pretrain"]
+
+
+@pytest.mark.parametrize("cls", HYPERSPHERE)
+def test_training_starts_from_the_encoder_of_an_autoencoder(cls):
+    # Biases would be a risk, BatchNorm would see other batches: neither is in this network.
+    network, decoder = without_moving_generators(
+        lambda: (
+            nn.Sequential(nn.Linear(4, 8, bias=False), nn.LeakyReLU(), linear(np.eye(8)[:3])),
+            nn.Sequential(nn.Linear(3, 8), nn.LeakyReLU(), nn.Linear(8, 4)),
+        )
+    )
+    shared = {"network": network, "decoder": decoder, "random_state": 0, "batch_size": 16}
+    autoencoder = AutoEncoder(n_epochs=5, lr=0.01, **shared).fit(X)
+    detector = cls(pretrain_n_epochs=5, pretrain_lr=0.01, lr=STILL, n_epochs=1, **shared).fit(X)
+    for ours, theirs, given in zip(
+        detector.network_.parameters(),
+        autoencoder.network_.parameters(),
+        network.parameters(),
+        strict=True,
+    ):
+        assert_allclose(ours.detach(), theirs.detach(), atol=1e-6)
+        assert (ours - given).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("cls", HYPERSPHERE)
+def test_pretraining_needs_a_decoder(cls):
+    detector = small(cls, network=linear(WEIGHTS), pretrain=True)
+    with pytest.raises(ValueError, match="no decoder.*Pass decoder=, or pretrain=False"):
+        detector.fit(X)
+    assert "pretrain" not in detector.set_params(pretrain="auto").fit(X).history_
+    assert "pretrain" in detector.set_params(pretrain=True, decoder=PlainDecoder).fit(X).history_
+    assert "pretrain" in detector.set_params(pretrain="auto").fit(X).history_
+    assert "pretrain" not in detector.set_params(pretrain=False).fit(X).history_
+
+
+# The network a user gives
+
+
+@pytest.mark.parametrize("cls", [AutoEncoder, *HYPERSPHERE])
+def test_a_given_network_is_never_trained_in_place(cls):
+    network, decoder = linear(WEIGHTS), linear(WEIGHTS.T)
+    before = copy.deepcopy([network.weight, decoder.weight])
+    detector = small(cls, network=network, decoder=decoder).fit(X)
+    assert detector.network is network
+    assert detector.network_ is not network
+    assert torch.equal(network.weight, before[0])
+    assert torch.equal(decoder.weight, before[1])
+    assert network.weight.grad is None
+    assert network.training
+    scores = detector.score_samples(X)
+    with torch.no_grad():
+        network.weight.zero_()
+    assert_array_equal(detector.score_samples(X), scores)
+
+
+@pytest.mark.parametrize("cls", [AutoEncoder, *HYPERSPHERE])
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"network": lambda: linear(np.eye(5))}, r"network cannot take rows of shape \(4,\)"),
+        ({"network": lambda: "linear"}, "network must be a torch.nn.Module"),
+        ({"network": nn.Identity}, "no trainable parameter"),
+        (
+            {"network": lambda: linear(WEIGHTS), "decoder": lambda: linear(np.ones((5, 3)))},
+            r"decoder must give back rows of shape \(4,\); it gives \(5,\)",
+        ),
+    ],
+)
+def test_networks_that_do_not_fit_are_refused(cls, params, message):
+    if cls is AutoEncoder:
+        params = {"decoder": nn.Identity, **params}
+    with pytest.raises(ValueError, match=message):
+        small(cls, **params).fit(X)
+
+
+@pytest.mark.parametrize("cls", HYPERSPHERE)
+@pytest.mark.parametrize(
+    ("layers", "risk"),
+    [
+        (
+            lambda: [nn.Linear(4, 8), nn.LeakyReLU(), nn.Linear(8, 3, bias=False)],
+            "bias of Linear 0",
+        ),
+        (lambda: [linear(WEIGHTS), nn.BatchNorm1d(3)], "bias of BatchNorm1d 1"),
+        (lambda: [linear(WEIGHTS), nn.Tanh()], "bounded activation Tanh 1"),
+        (lambda: [linear(WEIGHTS), nn.Sigmoid()], "bounded activation Sigmoid 1"),
+        (lambda: [nn.Unflatten(1, (1, 2, 2)), nn.Conv2d(1, 2, 2)], "bias of Conv2d 1"),
+    ],
+    ids=["bias", "affine BatchNorm", "Tanh", "Sigmoid", "convolution"],
+)
+def test_networks_that_may_collapse_are_warned_of(cls, layers, risk):
+    network = without_moving_generators(lambda: nn.Sequential(*layers()))
+    with pytest.warns(CollapseWarning, match=risk):
+        small(cls, network=network).fit(X)
+    network = without_moving_generators(lambda: nn.Sequential(*layers()))
+    # An autoencoder may have them.
+    small(AutoEncoder, network=nn.Sequential(network, nn.Flatten()), decoder=PlainDecoder).fit(X)
+
+
+@pytest.mark.parametrize("cls", HYPERSPHERE)
+def test_networks_that_cannot_collapse_are_not_warned_of(cls):
+    layers = [linear(WEIGHTS), nn.BatchNorm1d(3, affine=False), nn.LeakyReLU(), linear(np.eye(3))]
+    small(cls, network=nn.Sequential(*layers)).fit(X)
+
+
+def with_bias():
+    return nn.Linear(4, 3)
+
+
+@pytest.mark.parametrize("cls", HYPERSPHERE)
+def test_a_collapsed_hypersphere_is_warned_of(cls):
+    params = {"lr": 0.01, "lr_schedule": "cosine", "batch_size": 60, "random_state": 0}
+    for n_epochs, collapses in [(10, False), (1000, True)]:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            given(cls, with_bias, n_epochs=n_epochs, **params).fit(X)
+        texts = [str(one.message) for one in caught if one.category is CollapseWarning]
+        assert any("bias of Linear" in text for text in texts)
+        assert any("has collapsed, all training rows" in text for text in texts) == collapses
+
+
+@pytest.mark.parametrize("cls", HYPERSPHERE)
+def test_constant_features_are_a_collapse(cls):
+    with pytest.warns(CollapseWarning, match="constant features"):
+        small(cls).fit(np.ones((50, 4)))
+
+
+@pytest.mark.parametrize("cls", [AutoEncoder, *HYPERSPHERE])
+@pytest.mark.parametrize("images", [False, True])
+def test_no_warning_by_default_on_digits(cls, images):
+    digits = load_digits_anomaly(normal=3)
+    rows = digits.images if images else digits.data
+    # Images take long; all else is as users get it.
+    params = {"n_epochs": 5, "batch_size": 32} if images else {}
+    if images and cls in HYPERSPHERE:
+        params["pretrain_n_epochs"] = 2
+    detector = cls(random_state=0, **params).fit(rows[digits.target > 0])
+    assert len(np.unique(detector.score_samples(rows))) > 1700
+
+
+# The autoencoder
+
+
+@pytest.fixture(scope="module")
+def autoencoder():
+    return small(AutoEncoder, n_epochs=5).fit(X)
+
+
+def test_autoencoder_scores_by_the_mean_squared_error(autoencoder):
+    rows = torch.tensor(X, dtype=torch.float32)
+    with torch.no_grad():
+        back = autoencoder.decoder_(autoencoder.network_(rows))
+    expected = ((rows - back) ** 2).mean(dim=1)
+    assert_allclose(autoencoder.anomaly_score(X), expected, rtol=1e-5)
+
+
+def test_autoencoder_transforms_to_codes(autoencoder):
+    with torch.no_grad():
+        codes = autoencoder.network_(torch.tensor(X, dtype=torch.float32))
+    transformed = autoencoder.transform(X)
+    assert transformed.dtype == np.float64
+    assert_allclose(transformed, codes, rtol=1e-5, atol=1e-6)
+    assert_array_equal(autoencoder.transform(X[3:4]), transformed[3:4])
+    names = [f"autoencoder{i}" for i in range(4)]
+    assert list(autoencoder.get_feature_names_out()) == names
+
+
+def test_autoencoder_names_its_codes_in_frames():
+    detector = small(AutoEncoder).set_output(transform="pandas").fit(X, Y)
+    frame = detector.transform(X)
+    assert list(frame.columns) == [f"autoencoder{i}" for i in range(4)]
+    assert type(detector.score_samples(X)) is np.ndarray
+    frame = small(AutoEncoder).set_output(transform="polars").fit_transform(X)
+    assert list(frame.columns) == [f"autoencoder{i}" for i in range(4)]
+
+
+def test_autoencoder_before_another_detector():
+    hybrid = make_pipeline(
+        StandardScaler(), small(AutoEncoder), IsolationForest(n_estimators=10, random_state=0)
+    ).fit(X)
+    codes = hybrid[:-1].transform(X)
+    assert codes.shape == (60, 4)
+    assert_array_equal(hybrid.score_samples(X), hybrid[-1].score_samples(codes))
+
+
+def test_autoencoder_of_images_transforms_to_flat_codes():
+    images = np.random.default_rng(0).normal(size=(20, 1, 8, 8))
+    detector = small(AutoEncoder).fit(images)
+    assert detector.transform(images).shape == (20, len(detector.get_feature_names_out()))
+    # A network's map of codes is flattened too.
+    network = without_moving_generators(lambda: nn.Conv2d(1, 2, 2, stride=2))
+    decoder = without_moving_generators(lambda: nn.ConvTranspose2d(2, 1, 2, stride=2))
+    detector = small(AutoEncoder, network=network, decoder=decoder).fit(images)
+    assert detector.transform(images).shape == (20, 32)
+    assert len(detector.get_feature_names_out()) == 32
+
+
+def test_autoencoder_of_a_given_network_needs_its_decoder():
+    with pytest.raises(ValueError, match="expected decoder="):
+        small(AutoEncoder, network=linear(WEIGHTS)).fit(X)
+
+
+# Training
+
+
+@pytest.mark.parametrize("cls", [AutoEncoder, *HYPERSPHERE])
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_history(cls, early_stopping):
+    detector = small(cls, n_epochs=4, early_stopping=early_stopping).fit(X, Y)
+    stages = ["train"] if cls is AutoEncoder else ["pretrain", "train"]
+    assert list(detector.history_) == stages
+    names = {"loss", "validation_loss"} if early_stopping else {"loss"}
+    for stage, losses in detector.history_.items():
+        assert set(losses) == names
+        n_epochs = 1 if stage == "pretrain" else detector.n_epochs_
+        for values in losses.values():
+            assert len(values) == n_epochs
+            assert all(type(value) is float and np.isfinite(value) for value in values)
+    if not early_stopping:
+        assert detector.n_epochs_ == 4
+
+
+@pytest.mark.parametrize("cls", [AutoEncoder, *HYPERSPHERE])
+def test_loss_falls(cls):
+    losses = small(cls, n_epochs=30, lr=1e-2).fit(X).history_["train"]["loss"]
+    assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
+
+
+def test_epochs_by_default_come_closest_to_a_number_of_steps():
+    rows = np.random.default_rng(0).normal(size=(3000, 2))
+    few, many = (
+        AutoEncoder(hidden_layer_sizes=(2,), batch_size=100, random_state=0).fit(rows[:n])
+        for n in (1000, 3000)
+    )
+    assert few.n_epochs_ == pytest.approx(3 * many.n_epochs_, abs=3)
+    assert many.n_epochs_ > 1
+
+
+@pytest.mark.parametrize("cls", [AutoEncoder, *HYPERSPHERE])
+def test_early_stopping_ends_when_the_held_out_loss_stops_falling(cls):
+    # A rate that rises: the held-out loss falls, then rises.
+    def rises(progress):
+        return 1.0 if progress < 0.3 else 100.0
+
+    params = {"early_stopping": True, "validation_fraction": 0.3, "lr": 0.003, "n_epochs": 40}
+    params |= {"lr_schedule": rises, "hidden_layer_sizes": (8, 4), "random_state": 0}
+    params |= {"pretrain": False} if cls in HYPERSPHERE else {}
+    detector = cls(n_iter_no_change=5, batch_size=16, **params).fit(X)
+    losses = detector.history_["train"]["validation_loss"]
+    best = int(np.argmin(losses))
+    assert detector.n_epochs_ == len(losses) == best + 6 < 40
+
+
+@pytest.mark.parametrize("cls", [AutoEncoder, *HYPERSPHERE])
+def test_early_stopping_restores_the_best_epoch(cls):
+    # Training with a rate of 0 from the end of the best epoch on ends with the weights that early
+    # stopping restores.
+    params = {"n_epochs": 12, "lr": 0.05, "batch_size": 16, "early_stopping": True}
+    params |= {"n_iter_no_change": 12, "random_state": 0, "network": linear(WEIGHTS)}
+    params |= {"pretrain": False} if cls in HYPERSPHERE else {}
+    params |= {"decoder": linear(WEIGHTS.T), "weight_decay": 0.0}
+    rises = {"lr_schedule": lambda progress: 1.0 if progress < 0.5 else 50.0}
+    detector = cls(**params, **rises).fit(X)
+    losses = detector.history_["train"]["validation_loss"]
+    end = (int(np.argmin(losses)) + 1) / 12
+    assert end < 1
+    still = {
+        "lr_schedule": lambda progress: (
+            0.0 if progress >= end - 1e-9 else rises["lr_schedule"](progress)
+        )
+    }
+    stopped = cls(**params, **still).fit(X)
+    assert_array_equal(detector.network_.weight.detach(), stopped.network_.weight.detach())
+
+
+@pytest.mark.parametrize("cls", HYPERSPHERE)
+def test_early_stopping_needs_rows_to_hold_out(cls):
+    with pytest.raises(ValueError, match="leaves no row with y >= 0 to hold out"):
+        small(cls, early_stopping=True, validation_fraction=0.01).fit(X[:40])
+
+
+@pytest.mark.parametrize("cls", [AutoEncoder, *HYPERSPHERE])
+def test_a_loss_that_is_not_finite_names_the_cause(cls):
+    params = {"network": linear(WEIGHTS), "decoder": linear(WEIGHTS.T)}
+    with pytest.raises(ValueError, match="StandardScaler.*lr="):
+        small(cls, **params).fit(X * 1e25)
+
+
+@pytest.mark.parametrize("cls", [AutoEncoder, *HYPERSPHERE])
+def test_paper_settings(cls):
+    detector = cls.with_paper_settings(random_state=0)
+    params = detector.get_params()
+    assert (params["lr"], params["n_epochs"], params["lr_schedule"]) == (1e-4, 150, "two-phase")
+    assert (params["batch_size"], params["weight_decay"]) == (200, 1e-6)
+    if cls in HYPERSPHERE:
+        assert (params["pretrain_lr"], params["pretrain_n_epochs"]) == (1e-4, 150)
+        assert (params["input_noise"], params["n_branches"], params["squash"]) == (0, 1, None)
+    if cls is DeepSAD:
+        assert params["anomaly_fraction"] is None
+        assert cls.with_paper_settings(3.0).eta == 3.0
+    assert params["random_state"] == 0
+    assert cls.with_paper_settings(lr=0.1, n_epochs=3).lr == 0.1
+    assert type(detector) is cls
+
+
+# Images
+
+
+@pytest.mark.parametrize("cls", [AutoEncoder, *HYPERSPHERE])
+def test_images_go_through_a_lenet(cls):
+    digits = load_digits_anomaly(normal=0)
+    images, normal = digits.images, digits.target > 0
+    params = {"pretrain": False} if cls in HYPERSPHERE else {}
+    detector = cls(n_epochs=15, batch_size=32, random_state=0, **params).fit(images[normal][:120])
+    assert isinstance(detector.network_, LeNet)
+    assert detector.input_shape_ == (1, 8, 8)
+    assert detector.score(images, digits.target) > 0.9
+
+
+@pytest.mark.parametrize("cls", [AutoEncoder, *HYPERSPHERE])
+@pytest.mark.parametrize("shape", [(3, 5, 7), (2, 3, 3), (1, 9, 4)])
+def test_images_of_any_shape_have_a_network(cls, shape):
+    rows = np.random.default_rng(0).normal(size=(12, *shape))
+    detector = cls(n_epochs=1, random_state=0, batch_size=6).fit(rows)
+    assert isinstance(detector.network_, LeNet if min(shape[1:]) >= 4 else MLP)
+    assert np.isfinite(detector.score_samples(rows)).all()

@@ -1,0 +1,315 @@
+"""Every parameter of every detector does something, or is shown to change nothing."""
+
+import copy
+import inspect
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from conftest import CLASSES, SMALL, PlainDecoder, WithDropout
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.utils._param_validation import Interval, InvalidParameterError
+from torch import nn
+
+from skdeepad import AutoEncoder, DeepSAD, DeepSVDD  # noqa: F401  # their repr is evaluated
+from skdeepad.networks import MLP
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*does not learn from labels:skdeepad.LabelWarning")
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(80, 16)) + np.arange(16) % 3
+Y = np.r_[np.ones(20), np.zeros(48), -np.ones(12)]
+
+
+def wide(input_shape):
+    return MLP(input_shape, (16, 4))
+
+
+def linear(input_shape):
+    return nn.Linear(16, 4, bias=False)
+
+
+# The loss of a linear network falls from the first epoch on, on held-out rows too.
+EARLY = {
+    "early_stopping": True,
+    "n_epochs": 10,
+    "lr": 1e-2,
+    "network": linear,
+    "decoder": PlainDecoder,
+}
+
+# Parameter: settings both fits share, then one or more values it is changed to.
+CHANGES = {
+    "network": ({}, [wide]),
+    "hidden_layer_sizes": ({}, [(8, 5), (6,), (4, 8, 4)]),
+    "decoder": ({}, [PlainDecoder]),
+    "input_shape": ({"hidden_layer_sizes": None}, [(1, 4, 4)]),
+    "pretrain": ({}, [False]),
+    "pretrain_n_epochs": ({}, [2, "auto"]),
+    "pretrain_lr": ({}, [1e-2]),
+    "n_epochs": ({}, [3, "auto"]),
+    "lr": ({}, [1e-2]),
+    "lr_schedule": ({"n_epochs": 3}, ["two-phase", "cosine", lambda progress: 0.5]),
+    "batch_size": ({}, [16, 80]),
+    "anomaly_fraction": ({"anomaly_fraction": 0.25}, [0.5, None]),
+    "weight_decay": ({}, [1.0]),
+    "clip_grad_norm": ({}, [1e-9]),
+    "early_stopping": ({}, [True]),
+    "validation_fraction": (EARLY, [0.4]),
+    "n_iter_no_change": ({**EARLY, "tol": 1e3, "n_iter_no_change": 3}, [1]),
+    "tol": ({**EARLY, "n_iter_no_change": 1}, [1e3]),
+    "autocast": ({}, [True]),
+    "contamination": ({}, [0.3]),
+    "random_state": ({}, [1]),
+    "eta": ({}, [4.0]),
+    "n_branches": ({"n_branches": 2}, [1, 3]),
+    "squash": ({"squash": 2.0}, [None, 0.5]),
+    "input_noise": ({"input_noise": 0.3}, [0.0, 1.0]),
+    "objective": ({}, ["soft-boundary"]),
+    "nu": ({"objective": "soft-boundary", "n_epochs": 3}, [0.5]),
+}
+
+# The same, for values that must not change the model.
+KEEPS = {
+    "device": ({}, ["auto", torch.device("cpu")] if not torch.cuda.is_available() else ["cpu"]),
+    "verbose": ({}, [1, True]),
+    "stream": ({"stream": False}, [True, "auto"]),
+    "pretrain": ({"pretrain": "auto"}, [True]),
+    "pretrain_n_epochs": ({"pretrain": False}, [3]),
+    "pretrain_lr": ({"pretrain": False}, [1e-2]),
+    "decoder": ({"pretrain": False}, [PlainDecoder]),
+    "validation_fraction": ({}, [0.4]),
+    "n_iter_no_change": ({}, [1]),
+    "tol": ({}, [1e3]),
+    "clip_grad_norm": ({}, [1e9]),
+    "lr_schedule": ({}, [lambda progress: 1.0]),
+    "nu": ({"objective": "one-class"}, [0.5]),
+    "n_branches": ({"network": wide, "n_branches": 2}, [1, 3]),
+    "squash": ({"network": wide, "squash": 2.0}, [None, 0.5]),
+    "hidden_layer_sizes": ({}, [[8, 4], np.array([8, 4])]),
+    "input_shape": ({"input_shape": (1, 4, 4), "hidden_layer_sizes": None}, [[1, 4, 4]]),
+}
+
+# Shown elsewhere in this file.
+APART = {"compile"}
+
+INVALID = {
+    "pretrain_n_epochs": [0, -1, 1.5, "many", None],
+    "pretrain_lr": [0, -1e-3, np.nan, "fast", None],
+    "n_epochs": [0, -1, 1.5, "many", None],
+    "lr": [0, -1e-3, np.nan, "fast", None],
+    "batch_size": [1, 0, 32.0, None],
+    "anomaly_fraction": [0, 1, -0.1, 1.5, np.nan],
+    "weight_decay": [-1e-6, np.nan, None],
+    "clip_grad_norm": [0, -1, np.nan],
+    "validation_fraction": [0, 1, -0.1, np.nan, None],
+    "n_iter_no_change": [0, -1, 2.5, None],
+    "tol": [-1e-9, np.nan, None],
+    "contamination": [0, -0.1, 0.51, np.nan, "own", None],
+    "eta": [0, -1, np.nan, None],
+    "n_branches": [0, -1, 1.5, None],
+    "squash": [0, -1.0, np.nan],
+    "input_noise": [-0.1, np.nan, None],
+    "nu": [0, -0.1, 1.1, np.nan, None],
+}
+INVALID_OTHERS = {
+    "network": [3, "MLP", [8, 4]],
+    "decoder": [3, "MLP"],
+    "hidden_layer_sizes": [8, "8, 4"],
+    "input_shape": [16, "1, 4, 4"],
+    "pretrain": ["yes", 2, None],
+    "lr_schedule": ["linear", 0.1, None],
+    "early_stopping": ["auto", 3, None],
+    "autocast": ["auto", torch.bfloat16],
+    "compile": ["auto", 3],
+    "stream": ["no", 3],
+    "device": [0, None],
+    "random_state": [-1, 0.5, "seed"],
+    "verbose": [-1, "yes"],
+    "objective": ["svdd", None],
+}
+
+
+def parameters(cls):
+    return list(inspect.signature(cls).parameters)
+
+
+def small(cls, **params):
+    return cls(**{**known(cls, SMALL), **params})
+
+
+def outcome(detector):
+    detector.fit(X, Y)
+    return [*detector.score_samples(X), detector.offset_]
+
+
+def known(cls, settings):
+    """Return those settings that the detector has."""
+    return {key: value for key, value in settings.items() if key in parameters(cls)}
+
+
+def pairs(cases):
+    """Return each detector with each of its parameters that has a case."""
+    return [
+        pytest.param(cls, parameter, id=f"{cls.__name__}-{parameter}")
+        for cls in CLASSES
+        for parameter in parameters(cls)
+        if parameter in cases
+    ]
+
+
+KEEPING = [
+    pair
+    for pair in pairs(KEEPS)
+    if set(KEEPS[pair.values[1]][0]) <= set(parameters(pair.values[0]))
+]
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_every_parameter_has_a_case(cls):
+    shown = [pair.values[1] for pair in KEEPING if pair.values[0] is cls]
+    for parameter in parameters(cls):
+        assert parameter in {*CHANGES, *shown, *APART}, "say in this file what it changes"
+        numeric = any(isinstance(rule, Interval) for rule in cls._parameter_constraints[parameter])
+        assert parameter in (INVALID if numeric else INVALID_OTHERS), "say here what is invalid"
+
+
+@pytest.mark.parametrize(("cls", "parameter"), pairs(CHANGES))
+def test_parameter_changes_the_model(cls, parameter):
+    base, values = CHANGES[parameter]
+    settings = [base, *({**base, parameter: value} for value in values)]
+    outcomes = [outcome(small(cls, **known(cls, setting))) for setting in settings]
+    for i, one in enumerate(outcomes):
+        assert np.isfinite(one).all()
+        for other in outcomes[:i]:
+            assert one != other
+
+
+@pytest.mark.parametrize(("cls", "parameter"), KEEPING)
+def test_parameter_does_not_change_the_model(cls, parameter):
+    base, values = KEEPS[parameter]
+    expected = outcome(small(cls, **base))
+    for value in values:
+        assert_array_equal(outcome(small(cls, **{**base, parameter: value})), expected)
+
+
+@pytest.mark.parametrize("parameter", ["eta", "anomaly_fraction"])
+@pytest.mark.parametrize("cls", CLASSES)
+def test_what_weighs_labels_does_nothing_without_them(cls, parameter):
+    if parameter not in parameters(cls):
+        pytest.skip("has no such parameter")
+    (_, values) = CHANGES[parameter]
+    expected = small(cls).fit(X).score_samples(X)
+    for value in values:
+        assert_array_equal(small(cls, **{parameter: value}).fit(X).score_samples(X), expected)
+
+
+@pytest.mark.skipif(
+    shutil.which("g++") is None and shutil.which("clang++") is None,
+    reason="torch.compile needs a C++ compiler",
+)
+@pytest.mark.filterwarnings("default")  # of torch's own code
+@pytest.mark.parametrize("cls", [cls for cls in CLASSES if "compile" in parameters(cls)])
+def test_compile_changes_nothing_but_rounding(cls, monkeypatch):
+    compiled = []
+    torch_compile = torch.compile
+
+    def spy(model, *args, **kwargs):
+        compiled.append(model)
+        return torch_compile(model, *args, **kwargs)
+
+    monkeypatch.setattr(torch, "compile", spy)
+    base = {"pretrain": False} if "pretrain" in parameters(cls) else {}
+    expected = outcome(small(cls, **base))
+    assert not compiled
+    # In training alone rounding is let through: Adam makes steps of full size of it.
+    actual = outcome(small(cls, compile=True, **base))
+    assert compiled
+    assert_allclose(actual, expected, rtol=1e-2)
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+@pytest.mark.parametrize("parameter", [*INVALID, *INVALID_OTHERS])
+def test_invalid_values_are_refused_by_fit_alone(cls, parameter):
+    if parameter not in parameters(cls):
+        pytest.skip("has no such parameter")
+    for value in {**INVALID, **INVALID_OTHERS}[parameter]:
+        detector = small(cls, **{parameter: value})
+        small(cls).set_params(**{parameter: value})
+        with pytest.raises(InvalidParameterError, match=f"The '{parameter}' parameter of") as error:
+            detector.fit(X, Y)
+        assert "must be" in str(error.value)
+        assert "Got" in str(error.value)
+
+
+@pytest.mark.parametrize("cls", [cls for cls in CLASSES if "hidden_layer_sizes" in parameters(cls)])
+@pytest.mark.parametrize("sizes", [(), (0,), (8, 0), (-4,), (8, 2.5), ("a",), ((8, 4),)], ids=str)
+def test_hidden_layer_sizes_must_be_positive_whole_numbers(cls, sizes):
+    with pytest.raises(ValueError, match="hidden_layer_sizes"):
+        small(cls, hidden_layer_sizes=sizes).fit(X, Y)
+
+
+@pytest.mark.parametrize("cls", [cls for cls in CLASSES if "device" in parameters(cls)])
+@pytest.mark.parametrize("device", ["toaster", "cuda:99", "meta:x"])
+def test_device_must_exist(cls, device):
+    with pytest.raises(ValueError, match=rf"device='{device}' is not available here"):
+        small(cls, device=device).fit(X, Y)
+
+
+# The scikit-learn object
+
+
+def changed(cls):
+    """Return a detector none of whose parameters is at its default, and these parameters."""
+    values = {
+        parameter: {**KEEPS, **CHANGES}.get(parameter, ({}, [True]))[1][0]
+        for parameter in parameters(cls)
+    }
+    return cls(**values), values
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_init_stores_what_it_is_given(cls):
+    detector, values = changed(cls)
+    for parameter, value in values.items():
+        assert getattr(detector, parameter) is value
+        assert detector.get_params(deep=False)[parameter] is value
+    assert set(vars(detector)) == set(values)
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_clone_and_set_params(cls):
+    detector, values = changed(cls)
+    for other in (clone(detector), cls().set_params(**values)):
+        assert other.get_params() == detector.get_params()
+    assert clone(detector).set_params(**cls().get_params()).get_params() == cls().get_params()
+
+
+@pytest.mark.parametrize("cls", [cls for cls in CLASSES if "network" in parameters(cls)])
+def test_clone_copies_a_network_and_leaves_the_fitted_state(cls):
+    state = torch.get_rng_state()
+    network, decoder = nn.Linear(16, 3, bias=False), nn.Linear(3, 16)
+    torch.set_rng_state(state)
+    detector = small(cls, network=network, decoder=decoder).fit(X, Y)
+    before = copy.deepcopy(network.state_dict())
+    other = clone(detector)
+    assert other.network is not network
+    assert torch.equal(other.network.weight, network.weight)
+    assert not [key for key in vars(other) if key.endswith("_")]
+    assert_array_equal(other.fit(X, Y).score_samples(X), detector.score_samples(X))
+    assert torch.equal(before["weight"], network.weight)
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_repr_is_the_call_that_makes_it(cls):
+    detector = small(cls, contamination=0.25)
+    text = repr(detector)
+    assert text.startswith(f"{cls.__name__}(")
+    assert "contamination=0.25" in text
+    assert eval(text).get_params() == detector.get_params()
+    assert repr(detector.fit(X, Y)) == text
+    assert repr(cls()) == f"{cls.__name__}()"
+    with_network = cls(network=WithDropout((16,))) if "network" in parameters(cls) else cls()
+    assert repr(with_network)
