@@ -94,7 +94,8 @@ for name, share in {"no labels": 0.0, "1% labeled": 0.01, "5% labeled": 0.05}.it
 #
 # The default threshold is a quantile of the scores of the training rows. A network that has seen
 # the same hundred pictures many times draws these closer to the center than any new picture, so
-# here it flags far too many: rank new rows, or set the threshold by rows that were not trained on.
+# it flags more than its nominal tenth of these: rank new rows, or set the threshold by rows that
+# were not trained on.
 
 false_alarms = np.mean(detectors["5% labeled"].predict(X_test[truth_test == 1]) == -1)
 print(f"new {options.normal}s beyond the default threshold: {false_alarms:.0%}")
@@ -192,9 +193,9 @@ for strip, title, rows in zip(
     draw_pictures(strip.subplots(1, 14), rows)
 
 # %%
-# Labels of one digit do not always help to find the other eight. Here they do, on average over
-# seeds; with ``--normal 8 --known 1`` they do harm, because what tells a one from an eight says
-# little about the rest, and a hundred pictures are few.
+# A handful of labels from one digit tells much about that digit, and not necessarily about the
+# other eight: with a hundred normal pictures the result varies with ``--seed`` and with the two
+# digits by more than the labels change it, and with ``--normal 8 --known 1`` labels do harm.
 
 try:
     folder = Path(__file__).resolve().parent

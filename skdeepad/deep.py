@@ -212,11 +212,23 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
         return networks.build_encoder(
             self.network,
             self.input_shape_,
-            self.hidden_layer_sizes,
+            self._layer_sizes(),
             bias,
             seeds["network"],
             **branching,
         )
+
+    def _layer_sizes(self):
+        """Return the parameter hidden_layer_sizes as a tuple of int, or None."""
+        if self.hidden_layer_sizes is None:
+            return None
+        sizes = tuple(self.hidden_layer_sizes)
+        if not sizes or not all(isinstance(size, Integral) and size >= 1 for size in sizes):
+            raise ValueError(
+                "hidden_layer_sizes must hold one or more whole numbers of at least 1, the last "
+                f"one the size of the code, or be None; got {self.hidden_layer_sizes!r}."
+            )
+        return tuple(int(size) for size in sizes)
 
     def _decoder(self, encoder, seeds):
         return networks.build_decoder(self.decoder, encoder, self.input_shape_, seeds["decoder"])

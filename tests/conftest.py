@@ -21,6 +21,7 @@ SMALL = {
     "n_epochs": 2,
     "pretrain_n_epochs": 1,
     "hidden_layer_sizes": (8, 4),
+    "lr_schedule": "constant",
     "n_branches": 2,
     "batch_size": 32,
     "device": "cpu",

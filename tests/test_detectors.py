@@ -228,6 +228,7 @@ def test_training_starts_from_the_encoder_of_an_autoencoder(cls):
         )
     )
     shared = {"network": network, "decoder": decoder, "random_state": 0, "batch_size": 16}
+    shared |= {"lr_schedule": "constant", "weight_decay": 1e-6}
     autoencoder = AutoEncoder(n_epochs=5, lr=0.01, **shared).fit(X)
     detector = cls(pretrain_n_epochs=5, pretrain_lr=0.01, lr=STILL, n_epochs=1, **shared).fit(X)
     for ours, theirs, given in zip(
