@@ -85,25 +85,26 @@ def check_labels(y, n_samples, *, for_training=True):
 def _whole_numbers(y):
     """Return y as floats, or say why it holds no labels."""
     problem = None
-    if y.dtype.kind == "b" or (y.dtype.kind == "O" and any(isinstance(v, bool) for v in y)):
+    if y.dtype.kind == "b":
         problem = "booleans"
-    elif y.dtype.kind not in "iufO":
-        problem = f"values of dtype {y.dtype}"
+    elif y.dtype.kind not in "iuf" and (strange := _first_that_is_no_number(y)) is not None:
+        problem = f"values such as {strange!r}"
     else:
-        try:
-            numbers = y.astype(np.float64)
-        except (TypeError, ValueError):
-            problem = f"values such as {next(v for v in y if not isinstance(v, Real))!r}"
-        else:
-            if not np.isfinite(numbers).all():
-                problem = "NaN or infinity"
-            elif (numbers != np.round(numbers)).any():
-                problem = f"fractions such as {numbers[numbers != np.round(numbers)][0]}"
+        numbers = y.astype(np.float64)
+        if not np.isfinite(numbers).all():
+            problem = "NaN or infinity"
+        elif (numbers != np.round(numbers)).any():
+            problem = f"fractions such as {numbers[numbers != np.round(numbers)][0]}"
     if problem is not None:
         raise ValueError(
             f"Unknown label type: y must hold whole numbers, {_LABELS}; got {problem}."
         )
     return numbers
+
+
+def _first_that_is_no_number(y):
+    """Return the first value that is not a number; scalars of NumPy other than booleans are."""
+    return next((v for v in y if not isinstance(v, Real) or isinstance(v, bool)), None)
 
 
 def _warn_of_other_conventions(numbers, labels):

@@ -780,22 +780,15 @@ def test_after_epoch_clears_the_optimisers_it_names(cleared, factors):
     np.testing.assert_allclose(objective.moves(), [[0.1, 0.1], 0.1 * np.array(factors)], rtol=1e-5)
 
 
-def test_turns_over_one_parameter_step_by_their_own_gradients():
-    """Slopes of 1 and -3: down by the rate, then up by it. Added up, it would only go up."""
+def test_turns_over_one_parameter_are_refused():
+    """Their gradients would add up, and both would step by the sum."""
 
     class Overlapping(Slopes):
         def turns(self):
-            return Turn("down"), Turn("up")
+            return Turn("loss"), Turn("loss", ("w0",))
 
-        def down(self, batch):
-            return self.w0.expand(len(batch.x))
-
-        def up(self, batch):
-            return -3 * self.w0.expand(len(batch.x))
-
-    objective = Overlapping([1.0])
-    run(objective)
-    assert_close(objective.w0.item(), 0.0)
+    with pytest.raises(ValueError, match="Turns of Overlapping share parameters"):
+        run(Overlapping([1.0]))
 
 
 @pytest.mark.parametrize("frozen", [False, True])

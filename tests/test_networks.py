@@ -181,9 +181,9 @@ def test_no_dropout():
         ([0.0, 1.0, -2.0], [0.0, 1.0, -2.0], [1.0, 1.0, 1.0]),
         # beyond the limit of 2: 2 (1 + log(|x| / 2)), with slope 2 / |x|
         (
-            [2 * math.e, -2 * math.e**2, 2e30],
-            [4.0, -6.0, 2 + 60 * math.log(10)],
-            [1 / math.e, math.e**-2, 1e-30],
+            [2.1, 2 * math.e, -2 * math.e**2, 2e30],
+            [2.0975803283388, 4.0, -6.0, 2 + 60 * math.log(10)],
+            [2 / 2.1, 1 / math.e, math.e**-2, 1e-30],
         ),
     ],
 )

@@ -38,6 +38,9 @@ EARLY = {
     "lr": 1e-2,
     "network": linear,
     "decoder": PlainDecoder,
+    "input_noise": 0.0,
+    "anomaly_fraction": None,
+    "eta": 0.01,
 }
 
 # Parameter: settings both fits share, then one or more values it is changed to.
@@ -51,7 +54,10 @@ CHANGES = {
     "pretrain_lr": ({}, [1e-2]),
     "n_epochs": ({}, [3, "auto"]),
     "lr": ({}, [1e-2]),
-    "lr_schedule": ({"n_epochs": 3, "lr_schedule": "constant"}, ["two-phase", "cosine", lambda progress: 0.5]),
+    "lr_schedule": (
+        {"n_epochs": 3, "lr_schedule": "constant"},
+        ["two-phase", "cosine", lambda progress: 0.5],
+    ),
     "batch_size": ({}, [16, 80]),
     "anomaly_fraction": ({"anomaly_fraction": 0.25}, [0.5, None]),
     "weight_decay": ({}, [1.0]),

@@ -196,12 +196,13 @@ def train(
         If a loss stops being finite.
     """
     objective = stage.objective
-    generators = private_generator(seed), private_generator(seed, rows.device)
+    # Two streams: on a CPU the same seed would give order and noise the same numbers.
+    generators = private_generator(seed), private_generator(seed + 1, rows.device)
     sampler = Sampler(rows.labels(), stage.batch_size, stage.anomaly_fraction)
     n_epochs = stage.resolved_epochs(sampler.steps)
     with torch.no_grad():
         objective.eval().start(rows)
-    turns = [_TurnOptimizer(turn, stage, rows.device) for turn in objective.turns()]
+    turns = _optimizers(stage, rows.device)
     forward = torch.compile(objective) if stage.compile else objective
     record, best = Record(), _Best(objective, stage.tol)
     observer = observer or Observer()
@@ -213,16 +214,28 @@ def train(
             _run_epoch(stage, forward, turns, rows, sampler, generators, epoch, n_epochs)
         objective.eval()
         record.n_epochs = epoch + 1
-        record.append(**_finite({turn.turn.loss: turn.mean_loss() for turn in turns}, stage, epoch))
+        losses = {turn.turn.loss: turn.mean_loss() for turn in turns}
         _update_fitted(objective, turns, epoch, rows)
         if validation is not None:
-            record.append(validation_loss=best.update(_held_out_loss(objective, validation)))
+            losses["validation_loss"] = best.update(_held_out_loss(objective, validation))
+        record.append(**_finite(losses, stage, epoch))
         if observer.epoch_ends(record) or best.epochs_without_progress >= stage.n_iter_no_change:
             break
     best.restore()
     with torch.no_grad():
         objective.finish(rows)
     return record
+
+
+def _optimizers(stage: Stage, device: torch.device) -> list[_TurnOptimizer]:
+    turns = [_TurnOptimizer(turn, stage, device) for turn in stage.objective.turns()]
+    owned = [id(parameter) for turn in turns for parameter in turn.parameters]
+    if len(set(owned)) < len(owned):
+        raise ValueError(
+            f"Turns of {type(stage.objective).__name__} share parameters: expected each parameter "
+            "in one turn only, so that its gradients stay apart. Give the turns disjoint prefixes."
+        )
+    return turns
 
 
 def _run_epoch(

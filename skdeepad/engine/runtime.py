@@ -59,30 +59,26 @@ def borrowed_global_rng(seed: int, device: torch.device | None = None) -> Iterat
         yield
 
 
-class _OneThread:
-    """Limits torch to one thread while at least one fit in this process wants it.
+class _OneThread(threading.local):
+    """Limits torch to one thread in the Python thread that enters, and in no other.
 
-    The number of threads belongs to the process, so the first fit to enter notes it and the last
-    one to leave puts it back.
+    torch keeps its number of threads for each Python thread, so each has its own count and number
+    to put back.
     """
 
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.inside = 0
-        self.before = 1
+    inside = 0
+    before = 1
 
     def __enter__(self) -> None:
-        with self.lock:
-            if self.inside == 0:
-                self.before = torch.get_num_threads()
-                torch.set_num_threads(1)
-            self.inside += 1
+        if self.inside == 0:
+            self.before = torch.get_num_threads()
+            torch.set_num_threads(1)
+        self.inside += 1
 
     def __exit__(self, *exception: object) -> None:
-        with self.lock:
-            self.inside -= 1
-            if self.inside == 0:
-                torch.set_num_threads(self.before)
+        self.inside -= 1
+        if self.inside == 0:
+            torch.set_num_threads(self.before)
 
 
 _ONE_THREAD = _OneThread()

@@ -17,14 +17,19 @@ from skdeepad.networks._mlp import MLP, BranchLinear
 MLP_SIZES = (128, 64, 32)
 """Default layers of an MLP; the last is the size of the code."""
 
+# With a bound that is not 0: a unit saturated there stands in for a bias.
 _BOUNDED = (
     nn.Sigmoid,
     nn.Tanh,
     nn.Softmax,
+    nn.Softmax2d,
+    nn.Softmin,
     nn.Softsign,
     nn.Hardtanh,
     nn.Hardsigmoid,
-    nn.LogSigmoid,
+    nn.ELU,
+    nn.SELU,
+    nn.CELU,
 )
 
 
@@ -136,7 +141,7 @@ def collapse_risks(network: nn.Module) -> list[str]:
     risks = []
     for name, module in network.named_modules():
         where = f"{type(module).__name__} {name}".strip()
-        if isinstance(getattr(module, "bias", None), nn.Parameter):
+        if any(name.startswith("bias") for name, _ in module.named_parameters(recurse=False)):
             risks.append(f"bias of {where}")
         if isinstance(module, _BOUNDED):
             risks.append(f"bounded activation {where}")
@@ -214,4 +219,10 @@ def _probe(network: nn.Module, input_shape: Sequence[int], role: str) -> torch.S
         ) from error
     finally:
         network.train(training)
+    if not isinstance(output, torch.Tensor) or output.dim() < 2 or len(output) != 2:
+        came = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
+        raise ValueError(
+            f"The {role} must return one tensor with a row for each row it is given, so of shape "
+            f"(2, ...) for 2 rows; it returned {came}. Change what its forward returns."
+        )
     return output.shape[1:]
