@@ -56,8 +56,9 @@ class DeepSAD(HypersphereDetector):
     {pretraining_parameters}
     {training_parameters}
     anomaly_fraction : float or None, default=0.5
-        Share of places in each batch that cycle through the labeled anomalies, if there are any.
-        None draws all rows alike, as the paper does.
+        Share of places in each batch that cycle through the labeled anomalies, if there are any:
+        they are few, and would seldom be drawn. It multiplies their weight. None draws all rows
+        alike, as the paper does, and is better where most anomalies are of kinds never labeled.
     {common_parameters}
 
     Attributes
