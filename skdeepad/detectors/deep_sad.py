@@ -54,11 +54,11 @@ class DeepSAD(HypersphereDetector):
     {network_parameters}
     {hypersphere_parameters}
     {pretraining_parameters}
-    {training_parameters}
     anomaly_fraction : float or None, default=0.5
         Share of places in each batch that cycle through the labeled anomalies, if there are any:
         they are few, and would seldom be drawn. It multiplies their weight. None draws all rows
         alike, as the paper does, and is better where most anomalies are of kinds never labeled.
+    {training_parameters}
     {common_parameters}
 
     Attributes
@@ -110,11 +110,11 @@ class DeepSAD(HypersphereDetector):
         pretrain="auto",
         pretrain_n_epochs="auto",
         pretrain_lr=1e-3,
+        anomaly_fraction=0.5,
         n_epochs="auto",
         lr=1e-3,
         lr_schedule="cosine",
         batch_size=128,
-        anomaly_fraction=0.5,
         weight_decay=1e-6,
         clip_grad_norm=None,
         early_stopping=False,
@@ -140,11 +140,11 @@ class DeepSAD(HypersphereDetector):
         self.pretrain = pretrain
         self.pretrain_n_epochs = pretrain_n_epochs
         self.pretrain_lr = pretrain_lr
+        self.anomaly_fraction = anomaly_fraction
         self.n_epochs = n_epochs
         self.lr = lr
         self.lr_schedule = lr_schedule
         self.batch_size = batch_size
-        self.anomaly_fraction = anomaly_fraction
         self.weight_decay = weight_decay
         self.clip_grad_norm = clip_grad_norm
         self.early_stopping = early_stopping

@@ -39,8 +39,8 @@ class SoftBoundaryObjective(DistanceObjective):
         distance = torch.cat(
             [self.distance(x)[:count][y[:count] >= 0] for x, y, count in rows.slices()]
         )
-        # The buffer holds 7 digits of nu; 0.7 as it is stored, times 10 rows, is less than 7.
-        outside = int(float(f"{float(self.nu):.7g}") * len(distance))
+        # In exact arithmetic: the buffer holds 7 digits of nu, and 0.57 * 300 is not quite 171.
+        outside = int(round(float(f"{float(self.nu):.7g}") * len(distance), 6))
         self.radius_squared.copy_(distance.kthvalue(max(len(distance) - outside, 1)).values)
 
 
