@@ -5,6 +5,8 @@ import os
 
 # scikit-learn leaves out a check without it, and SciPy reads it once, when it is imported.
 os.environ["SCIPY_ARRAY_API"] = "1"
+if "PYTEST_XDIST_WORKER" in os.environ:  # one worker a core, so one thread a worker
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
