@@ -43,9 +43,15 @@ def pipeline():
     return make_pipeline(StandardScaler(), detector)
 
 
+def margin(detector, X, y):
+    """How far labeled normals lie above labeled anomalies: unlike an AUC, never the same twice."""
+    decision = detector.decision_function(X)
+    return decision[y > 0].mean() - decision[y < 0].mean()
+
+
 def searches(pipeline, cv):
     grid = {"deepsad__n_epochs": [1, 4], "deepsad__lr": [1e-4, 1e-2]}
-    common = {"scoring": labeled_roc_auc, "cv": cv, "error_score": "raise"}
+    common = {"scoring": margin, "cv": cv, "error_score": "raise"}
     return {
         "grid": GridSearchCV(pipeline, grid, **common),
         "randomized": RandomizedSearchCV(pipeline, grid, n_iter=3, random_state=0, **common),
