@@ -319,11 +319,9 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
         shape = tuple(X.shape[1:]) if getattr(X, "ndim", 2) == 4 else None
         expected = self._image_shape() if reset else self.input_shape_
         if shape is not None:
-            if expected is not None and math.prod(shape) == math.prod(expected) and not reset:
-                expected = expected if len(expected) == 3 else shape
-            if expected is not None and shape != tuple(expected):
+            if expected is not None and len(expected) == 3 and shape != expected:
                 raise ValueError(
-                    f"X holds images of shape {shape}; expected {tuple(expected)}, as "
+                    f"X holds images of shape {shape}; expected {expected}, as "
                     f"{'input_shape says' if reset else 'in fit'}."
                 )
             X = X.reshape(len(X), math.prod(shape))
