@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 from contextlib import nullcontext
 from numbers import Integral, Real
@@ -88,7 +89,8 @@ stream : bool or "auto", default="auto"
     "common_parameters": """\
 contamination : float or "auto", default=0.1
     Share, in (0, 0.5], of the training rows without labeled anomalies that lies below the
-    threshold. "auto": the method's own boundary{own_boundary}.
+    threshold. "auto": the method's own boundary, the radius of a soft boundary; a ValueError
+    where it has none.
 device : str or torch.device, default="auto"
     "auto": CUDA if there is one, else MPS, else the CPU.
 random_state : int, RandomState instance or None, default=None
@@ -116,18 +118,19 @@ feature_names_in_ : ndarray of shape (n_features_in_,)
 }
 
 
-def document(**facts):
-    """Return a class decorator that fills shared parts, as ``{name}``, into the docstring."""
+def document(cls):
+    """Fill the parts that detectors share, marked ``{name}``, into a class's docstring.
 
-    def fill(cls):
-        for name, text in _SHARED_PARAMETERS.items():
-            place = "{" + name + "}"
-            if place in cls.__doc__:
-                text = text.format(**facts).replace("\n", "\n    ")
-                cls.__doc__ = cls.__doc__.replace(place, text)
-        return cls
-
-    return fill
+    Numbers in them are the defaults of the class's own signature.
+    """
+    facts = {name: each.default for name, each in inspect.signature(cls).parameters.items()}
+    facts["auto_steps"] = cls._auto_steps
+    for name, text in _SHARED_PARAMETERS.items():
+        place = "{" + name + "}"
+        if place in cls.__doc__:
+            text = text.format(**facts).replace("\n", "\n    ")
+            cls.__doc__ = cls.__doc__.replace(place, text)
+    return cls
 
 
 class DeepDetector(CallbackSupportMixin, BaseDetector):

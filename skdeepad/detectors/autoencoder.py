@@ -10,14 +10,7 @@ from skdeepad.networks import code_size
 from skdeepad.objectives import ReconstructionObjective
 
 
-@document(
-    auto_steps=500,
-    lr=1e-3,
-    lr_schedule="constant",
-    batch_size=128,
-    weight_decay=1e-6,
-    own_boundary=", which an autoencoder does not have",
-)
+@document
 class AutoEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DeepDetector):
     r"""Autoencoder: rows that it cannot reconstruct are anomalous.
 

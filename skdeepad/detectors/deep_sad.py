@@ -12,18 +12,7 @@ from skdeepad.detectors._hypersphere import HypersphereDetector
 from skdeepad.objectives import DistanceObjective
 
 
-@document(
-    auto_steps=100,
-    lr=1e-3,
-    lr_schedule="cosine",
-    batch_size=128,
-    weight_decay=1e-6,
-    pretrain_lr=1e-3,
-    n_branches=8,
-    squash=2.0,
-    input_noise=0.5,
-    own_boundary=", which Deep SAD does not have",
-)
+@document
 class DeepSAD(HypersphereDetector):
     r"""Deep SAD: normal rows are drawn to a centre, labeled anomalies pushed away from it.
 

@@ -44,18 +44,7 @@ class SoftBoundaryObjective(DistanceObjective):
         self.radius_squared.copy_(distance.kthvalue(max(len(distance) - outside, 1)).values)
 
 
-@document(
-    auto_steps=100,
-    lr=1e-3,
-    lr_schedule="cosine",
-    batch_size=128,
-    weight_decay=1e-6,
-    pretrain_lr=1e-3,
-    n_branches=8,
-    squash=2.0,
-    input_noise=0.5,
-    own_boundary=", the radius; only with the soft boundary",
-)
+@document
 class DeepSVDD(HypersphereDetector):
     r"""Deep SVDD: the smallest sphere around the codes of the training rows.
 
