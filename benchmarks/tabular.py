@@ -43,6 +43,7 @@ from skdeepad.datasets import load_odds, make_partial_labels
 
 RESULTS = Path(__file__).parent / "results"
 TABLES = ("arrhythmia", "cardio", "satellite", "satimage-2", "shuttle", "thyroid")
+SETTINGS = ("paper", "defaults", "tenth", "user")
 PAPER_SIZES = dict.fromkeys(TABLES, (32, 16, 8)) | {
     "arrhythmia": (128, 64, 32),
     "thyroid": (32, 16, 4),
@@ -53,11 +54,6 @@ PAPER = {
     "DeepSAD": (75.9, 95.0, 91.5, 99.9, 98.4, 98.6),
     "DeepSVDD": (74.6, 84.8, 79.8, 98.3, 86.3, 72.0),
     "AutoEncoder": (74.0, 94.3, 80.0, 99.9, 98.2, 75.2),
-}
-PAPER_SD = {
-    "DeepSAD": (8.7, 1.6, 1.1, 0.1, 0.9, 0.9),
-    "DeepSVDD": (9.0, 3.6, 4.1, 1.4, 7.5, 9.7),
-    "AutoEncoder": (7.5, 2.0, 1.7, 0.0, 1.2, 10.2),
 }
 AUTHORS_CODE = (75.3, 92.2, 90.6, 99.9, 98.4, 98.0)
 
@@ -188,65 +184,72 @@ def table_rst(header, rows):
     return "\n".join([rule, lines[0], rule, *lines[1:], rule])
 
 
+FIELDS = {
+    "auc": "ROC AUC in %",
+    "ap": "average precision in %",
+    "false_alarms": "% of new normal rows flagged at the default threshold",
+    "seconds": "seconds to fit, one thread of a shared machine",
+}
+
+
+def values_of(results, method, table, field):
+    return [r[field] for r in results if r["method"] == method and r["data"] == table]
+
+
+def row_of(name, values):
+    """Lay out mean and standard deviation by table, and the mean of the means."""
+    cells = [
+        f"{np.mean(v):.1f}±{np.std(v, ddof=1):.1f}" + (f" ({len(v)})" if len(v) < 10 else "")
+        if len(v) > 1
+        else ""
+        for v in values
+    ]
+    mean = f"{np.mean([np.mean(v) for v in values]):.1f}" if all(values) else ""
+    return [name, *cells, mean]
+
+
+def section(setting, results, field):
+    """Lay out one setting's table of one field, the paper's figures below."""
+    methods = list(dict.fromkeys(result["method"] for result in results))
+    by_method = {
+        method: [values_of(results, method, table, field) for table in TABLES] for method in methods
+    }
+    rows = [row_of(method, values) for method, values in by_method.items()]
+    if field == "auc":
+        variants = [values for method, values in by_method.items() if "DeepSVDD " in method]
+        if variants:
+            best = [
+                max(of_table, key=lambda v: np.mean(v or [0]))
+                for of_table in zip(*variants, strict=True)
+            ]
+            rows.append(row_of("DeepSVDD, better variant", best))
+        if setting != "user":
+            rows += [
+                [f"paper: {name}", *figures, f"{np.mean(figures):.1f}"]
+                for name, figures in PAPER.items()
+            ]
+            rows.append(["authors' code: DeepSAD", *AUTHORS_CODE, f"{np.mean(AUTHORS_CODE):.1f}"])
+    title = f"{setting}: {FIELDS[field]}"
+    return f"{title}\n{'-' * len(title)}\n\n{table_rst(['', *TABLES, 'mean'], rows)}"
+
+
 def report(path):
     """Write mean and standard deviation over seeds of each setting."""
     results = load(path)
     parts = [
-        "Made by ``python -m benchmarks.tabular --report`` from ``tabular.jsonl``. AUC in %, "
-        "mean ± sd over seeds."
+        "Made by ``python -m benchmarks.tabular --report`` from ``tabular.jsonl``. Mean ± standard "
+        "deviation over 10 seeds, or over as many as stand in brackets. The settings are described "
+        "in ``benchmarks/tabular.py``."
     ]
-    for setting in ("paper", "defaults", "tenth", "user"):
+    for setting in SETTINGS:
         chosen = [result for result in results if result["setting"] == setting]
-        methods = list(dict.fromkeys(result["method"] for result in chosen))
-        if not methods:
-            continue
-        for field, name in (
-            ("auc", "AUC"),
-            ("ap", "average precision"),
-            ("false_alarms", "% of new normals flagged"),
-            ("seconds", "seconds"),
-        ):
-            rows = []
-            for method in methods:
-                values = [
-                    [
-                        result[field]
-                        for result in chosen
-                        if result["method"] == method and result["data"] == table
-                    ]
-                    for table in TABLES
-                ]
-                means = [np.mean(value) if value else np.nan for value in values]
-                rows.append(
-                    [
-                        method,
-                        *(
-                            f"{np.mean(v):.1f}±{np.std(v, ddof=1):.1f}" if len(v) > 1 else ""
-                            for v in values
-                        ),
-                        f"{np.mean(means):.1f}",
-                    ]
-                )
-            if field == "auc":
-                rows += [
-                    [f"paper: {m}", *PAPER[m], f"{np.mean(PAPER[m]):.1f}"]
-                    for m in PAPER
-                    if setting in ("paper", "defaults", "tenth")
-                ]
-                rows += [["authors' code: DeepSAD", *AUTHORS_CODE, f"{np.mean(AUTHORS_CODE):.1f}"]]
-            title = f"{setting}: {name}"
-            seeds = len({result["seed"] for result in chosen})
-            parts.append(
-                f"{title}\n{'-' * len(title)}\n\n{seeds} seeds.\n\n"
-                + table_rst(["", *TABLES, "mean"], rows)
-            )
+        parts += [section(setting, chosen, field) for field in FIELDS if chosen]
     path.with_suffix(".rst").write_text("\n\n".join(parts) + "\n")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    settings = ["paper", "defaults", "tenth", "user"]
-    parser.add_argument("--settings", nargs="+", default=settings, choices=settings)
+    parser.add_argument("--settings", nargs="+", default=SETTINGS, choices=SETTINGS)
     parser.add_argument("--data", nargs="+", default=TABLES, choices=TABLES)
     parser.add_argument("--methods", nargs="+", default=[*PAPER, "IsolationForest"])
     parser.add_argument("--seeds", type=int, default=10)
