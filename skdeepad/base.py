@@ -85,10 +85,11 @@ def check_labels(y, n_samples, *, for_training=True):
 def _whole_numbers(y):
     """Return y as floats, or say why it holds no labels."""
     problem = None
-    if y.dtype.kind == "b":
+    strange = None if y.dtype.kind in "iuf" else _first_that_is_no_number(y)
+    if isinstance(strange, bool | np.bool_):
         problem = "booleans"
-    elif y.dtype.kind not in "iuf" and (strange := _first_that_is_no_number(y)) is not None:
-        problem = f"values such as {strange!r}"
+    elif strange is not None:
+        problem = f"values such as {strange!r} of type {type(strange).__name__}"
     else:
         numbers = y.astype(np.float64)
         if not np.isfinite(numbers).all():
