@@ -198,12 +198,11 @@ def values_of(results, method, table, field):
 
 def row_of(name, values):
     """Lay out mean and standard deviation by table, and the mean of the means."""
-    cells = [
-        f"{np.mean(v):.1f}±{np.std(v, ddof=1):.1f}" + (f" ({len(v)})" if len(v) < 10 else "")
-        if len(v) > 1
-        else ""
-        for v in values
-    ]
+    cells = []
+    for v in values:
+        spread = f"±{np.std(v, ddof=1):.1f}" if len(v) > 1 else ""
+        seeds = f" ({len(v)})" if len(v) < 10 else ""
+        cells.append(f"{np.mean(v):.1f}{spread}{seeds}" if v else "")
     mean = f"{np.mean([np.mean(v) for v in values]):.1f}" if all(values) else ""
     return [name, *cells, mean]
 
