@@ -116,7 +116,7 @@ def _warn_of_other_conventions(numbers, labels):
             f"positive is normal, 0 unlabeled, negative anomalous. Pass {_LABELS} if these are "
             "class numbers.",
             LabelWarning,
-            stacklevel=5,
+            stacklevel=6,
         )
     n_normal, n_unlabeled = int((labels > 0).sum()), int((labels == 0).sum())
     if not (labels < 0).any() and 0 < n_normal < n_unlabeled:
@@ -125,7 +125,7 @@ def _warn_of_other_conventions(numbers, labels):
             "read as verified normals among unlabeled rows. If 1 meant 'anomaly', pass "
             f"{_LABELS}, for example -y.",
             LabelWarning,
-            stacklevel=5,
+            stacklevel=6,
         )
 
 
@@ -191,6 +191,10 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         ValueError
             If X, y or a parameter is not as documented. What was fitted before stays as it was.
         """
+        return self._fit_rows(X, y)
+
+    def _fit_rows(self, X, y, **more):
+        """Check what was given, learn, set the threshold; ``more`` goes to :meth:`_fit`."""
         if self.contamination == "auto" and not self._has_own_boundary():
             raise ValueError(
                 f"contamination='auto' asks for the method's own boundary, and "
@@ -201,10 +205,8 @@ class BaseDetector(OutlierMixin, BaseEstimator):
             features = self._validate(X, reset=True)
             labels = check_labels(y, len(features))
             self._warn_of_unused_labels(labels)
-            self._fit(features, labels, given=(X, y))
-            scores = -self._anomaly_score(features)
-            self.offset_ = self._threshold(scores, labels)
-            self._warn_of_scores(scores)
+            self._fit(features, labels, given=(X, y), **more)
+            self._finish(features, labels)
         return self
 
     def score_samples(self, X):
@@ -343,6 +345,12 @@ class BaseDetector(OutlierMixin, BaseEstimator):
     def _anomaly_score(self, X):
         raise NotImplementedError(f"{type(self).__name__} must define _anomaly_score(X).")
 
+    def _finish(self, X, y):
+        """Set the threshold, and look at the training rows' scores for signs of trouble."""
+        scores = -self._anomaly_score(X)
+        self.offset_ = self._threshold(scores, y)
+        self._warn_of_scores(scores)
+
     def _has_own_boundary(self):
         """Tell whether the method, as parametrised, defines a threshold itself."""
         return False
@@ -369,7 +377,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
             f"are left out of training, {n_normal} labeled normals count as unlabeled. Use a "
             "detector that learns from them, for example DeepSAD.",
             LabelWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
     def _warn_of_scores(self, scores):

@@ -51,11 +51,11 @@ CLASSES = list(dict.fromkeys(cls for cls, _ in DETECTORS.values()))
 
 
 def quick(name, **params):
-    """Return an unfitted detector that trains in milliseconds."""
+    """Return an unfitted detector that trains in milliseconds; it takes those params it has."""
     cls, setting = DETECTORS[name]
     known = inspect.signature(cls).parameters
-    small = {parameter: value for parameter, value in SMALL.items() if parameter in known}
-    return cls(**{**small, **setting, **params})
+    wanted = {**SMALL, **setting, **params}
+    return cls(**{parameter: value for parameter, value in wanted.items() if parameter in known})
 
 
 def table(n=60, p=4, seed=0):

@@ -323,13 +323,14 @@ def test_auto_contamination_is_the_own_boundary_or_an_error(name):
 
 def test_signs_and_types(name):
     detector = quick(name).fit(X, Y)
-    scores = detector.score_samples(X_NEW)
-    decision = detector.decision_function(X_NEW)
-    predicted = detector.predict(X_NEW)
+    rows = np.r_[X_NEW, X_NEW + 9]
+    scores = detector.score_samples(rows)
+    decision = detector.decision_function(rows)
+    predicted = detector.predict(rows)
     assert scores.dtype == decision.dtype == np.float64
-    assert scores.shape == decision.shape == predicted.shape == (30,)
+    assert scores.shape == decision.shape == predicted.shape == (60,)
     assert np.issubdtype(predicted.dtype, np.integer)
-    assert_array_equal(detector.anomaly_score(X_NEW), -scores)
+    assert_array_equal(detector.anomaly_score(rows), -scores)
     assert_array_equal(decision, scores - detector.offset_)
     assert_array_equal(predicted, np.where(decision >= 0, 1, -1))
     assert set(predicted) == {-1, 1}
@@ -373,7 +374,7 @@ def with_value(value):
 BAD_FEATURES = {
     "NaN": (with_value(np.nan), "NaN"),
     "infinity": (with_value(-np.inf), "infinity"),
-    "too large for float32": (with_value(1e300), "infinity or a value too large|finite"),
+    "too large for float32": (with_value(1e300), "too large|finite"),
     "no row": (X[:0], r"0 sample"),
     "no column": (X[:, :0], r"0 feature"),
     "one dimension": (X[:, 0], "Expected 2D|Reshape"),
@@ -467,7 +468,7 @@ X_BFLOAT16 = torch.tensor(X, dtype=torch.bfloat16)
 
 FEATURE_FORMS = {
     "list": (lambda X: X.tolist(), X),
-    "float32": (lambda X: X.astype(np.float32), X),
+    "float32": (lambda X: X.astype(np.float32), X.astype(np.float32)),
     "Fortran order": (np.asfortranarray, X),
     "a view": (lambda X: np.repeat(X, 2, axis=1)[:, ::2], X),
     "objects": (lambda X: X.astype(object), X),
@@ -475,7 +476,7 @@ FEATURE_FORMS = {
     "pandas": (as_float32_frame, X),
     "polars": (lambda X: pl.DataFrame(X, schema=list("abcd")), X),
     "torch float64": (torch.tensor, X),
-    "torch float32": (lambda X: torch.tensor(X, dtype=torch.float32), X),
+    "torch float32": (lambda X: torch.tensor(X, dtype=torch.float32), X.astype(np.float32)),
     "torch bfloat16": (lambda X: X_BFLOAT16, X_BFLOAT16.float().numpy()),
     "torch float16": (
         lambda X: torch.tensor(X, dtype=torch.float16),
@@ -540,7 +541,7 @@ def test_features_on_disk_are_read_where_they_are(name, tmp_path):
     np.save(path, X.astype(np.float32))
     mapped = np.load(path, mmap_mode="r")
     detector = quick(name).fit(mapped, Y)
-    assert_same_model(detector, quick(name).fit(X, Y))
+    assert_same_model(detector, quick(name).fit(X.astype(np.float32), Y))
     assert_array_equal(detector.score_samples(mapped), detector.score_samples(np.array(mapped)))
 
 
@@ -683,7 +684,8 @@ def test_same_seed_same_model_in_threads(name, own_network):
         parallel = [fit.result() for fit in fits]
     for seed, detector in zip(seeds, parallel, strict=True):
         assert_same_model(detector, serial[seed])
-    assert (serial[0].score_samples(X) != serial[1].score_samples(X)).any()
+    if "random_state" in detector.get_params():
+        assert (serial[0].score_samples(X) != serial[1].score_samples(X)).any()
 
 
 def test_number_of_threads_does_not_change_the_model(name):

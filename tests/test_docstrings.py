@@ -70,10 +70,8 @@ def test_the_lists_are_not_empty():
 
 
 @pytest.mark.parametrize("module_name", MODULES)
-def test_all_is_sorted_and_modules_are_described(module_name):
-    module = importlib.import_module(module_name)
-    assert list(module.__all__) == sorted(module.__all__)
-    assert module.__doc__.strip()
+def test_modules_are_described(module_name):
+    assert importlib.import_module(module_name).__doc__.strip()
 
 
 @pytest.mark.parametrize("full_name", NOT_WARNINGS)

@@ -155,6 +155,7 @@ def test_every_part_is_found():
         "losses",
         "networks",
         "objectives",
+        "solvers",
     }
     assert arrows("skdeepad.deep") >= {"base", "engine"}
     assert arrows("skdeepad.objectives") == {"losses", "engine"}

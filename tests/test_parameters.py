@@ -13,10 +13,13 @@ from sklearn.base import clone
 from sklearn.utils._param_validation import Interval, InvalidParameterError
 from torch import nn
 
-from skdeepad import AutoEncoder, DeepSAD, DeepSVDD  # noqa: F401  # their repr is evaluated
+from skdeepad import SSAD, AutoEncoder, DeepSAD, DeepSVDD  # noqa: F401  # their repr is evaluated
 from skdeepad.networks import MLP
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*does not learn from labels:skdeepad.LabelWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*does not learn from labels:skdeepad.LabelWarning"),
+    pytest.mark.filterwarnings("ignore:SSAD stopped after"),  # as max_iter and tol are to do
+]
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(80, 16)) + np.arange(16) % 3
@@ -75,6 +78,15 @@ CHANGES = {
     "input_noise": ({"input_noise": 0.3}, [0.0, 1.0]),
     "objective": ({}, ["soft-boundary"]),
     "nu": ({"objective": "soft-boundary", "n_epochs": 3}, [0.5]),
+    "kernel": ({}, ["linear", "poly", "sigmoid", lambda A, B: A @ B.T + 1]),
+    "gamma": ({}, ["auto", 1.0]),
+    "degree": ({"kernel": "poly", "coef0": 1.0}, [2]),
+    "coef0": ({"kernel": "poly"}, [1.0]),
+    "kappa": ({}, [0.0, 0.5]),
+    "unlabeled_cost": ({}, [0.05]),
+    "normal_cost": ({}, [0.05]),
+    "anomaly_cost": ({}, [0.1]),
+    "max_iter": ({}, [3]),
 }
 
 # The same, for values that must not change the model.
@@ -88,7 +100,7 @@ KEEPS = {
     "decoder": ({"pretrain": False}, [PlainDecoder]),
     "validation_fraction": ({}, [0.4]),
     "n_iter_no_change": ({}, [1]),
-    "tol": ({}, [1e3]),
+    "tol": ({"early_stopping": False}, [1e3]),
     "clip_grad_norm": ({}, [1e9]),
     "lr_schedule": ({"lr_schedule": "constant"}, [lambda progress: 1.0]),
     "nu": ({"objective": "one-class"}, [0.5]),
@@ -98,8 +110,8 @@ KEEPS = {
     "input_shape": ({"input_shape": (1, 4, 4), "hidden_layer_sizes": None}, [[1, 4, 4]]),
 }
 
-# Shown elsewhere in this file.
-APART = {"compile"}
+# Shown elsewhere, here or in test_ssad.py.
+APART = {"compile", "cache_size"}
 
 INVALID = {
     "pretrain_n_epochs": [0, -1, 1.5, "many", None],
@@ -119,6 +131,15 @@ INVALID = {
     "squash": [0, -1.0, np.nan],
     "input_noise": [-0.1, np.nan, None],
     "nu": [0, -0.1, 1.1, np.nan, None],
+    "gamma": [0, -1, np.nan, "wide", None],
+    "degree": [0, 1.5, None],
+    "coef0": [np.nan, "one", None],
+    "kappa": [-1, np.nan, "own", None],
+    "unlabeled_cost": [0, -1, np.nan, "auto"],
+    "normal_cost": [0, -1, np.nan, "auto"],
+    "anomaly_cost": [0, -1, np.nan, "auto"],
+    "cache_size": [0, -1, np.nan, None],
+    "max_iter": [-2, 1.5, None],
 }
 INVALID_OTHERS = {
     "network": [3, "MLP", [8, 4]],
@@ -135,6 +156,7 @@ INVALID_OTHERS = {
     "random_state": [-1, 0.5, "seed"],
     "verbose": [-1, "yes"],
     "objective": ["svdd", None],
+    "kernel": [3, "gauss", None],
 }
 
 

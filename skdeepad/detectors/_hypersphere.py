@@ -92,5 +92,5 @@ class HypersphereDetector(DeepDetector):
                 "training for too long. Use a network without them, scale the features, or lower "
                 "n_epochs or lr.",
                 CollapseWarning,
-                stacklevel=4,
+                stacklevel=6,
             )
