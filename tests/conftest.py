@@ -13,13 +13,20 @@ import pytest
 from torch import nn
 
 import skdeepad
+from skdeepad import SSAD, AutoEncoder
 from skdeepad.base import BaseDetector
 from skdeepad.deep import DeepDetector
 
 # Settings of a detector that are methods of their own.
-VARIANTS = {"DeepSVDD": {"soft-boundary": {"objective": "soft-boundary"}}}
+VARIANTS = {
+    "DeepSVDD": {"soft-boundary": {"objective": "soft-boundary"}},
+    "HybridDetector": {"SSAD": {"detector": SSAD()}},
+}
 
 SMALL = {
+    "autoencoder": AutoEncoder(
+        n_epochs=2, hidden_layer_sizes=(8, 4), batch_size=32, device="cpu", random_state=0
+    ),
     "n_epochs": 2,
     "pretrain_n_epochs": 1,
     "hidden_layer_sizes": (8, 4),
@@ -45,7 +52,9 @@ def listed_detectors():
 
 DETECTORS = listed_detectors()
 DEEP = [name for name, (cls, _) in DETECTORS.items() if issubclass(cls, DeepDetector)]
-LEARNERS = [name for name, (cls, _) in DETECTORS.items() if cls._learns_from_labels]
+LEARNERS = [
+    name for name, (cls, setting) in DETECTORS.items() if cls(**setting)._learns_from_labels
+]
 NON_LEARNERS = [name for name in DETECTORS if name not in LEARNERS]
 CLASSES = list(dict.fromkeys(cls for cls, _ in DETECTORS.values()))
 

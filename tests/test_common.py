@@ -433,6 +433,7 @@ def test_constant_columns_are_no_obstacle(name, n_constant, value):
 
 @numpy_may_warn
 @pytest.mark.filterwarnings("ignore::skdeepad.CollapseWarning")
+@pytest.mark.filterwarnings("ignore:SSAD stopped after")
 @pytest.mark.parametrize("scale", [1e-30, 1e5, 1e15, 1e25, 1e30, 1e38])
 @pytest.mark.parametrize("where", ["everywhere", "in one place"])
 def test_extreme_values_train_a_usable_model_or_name_the_cause(name, scale, where):

@@ -75,7 +75,7 @@ class SSAD(BaseDetector):
     cache_size : float, default=200
         Memory for columns of the kernel matrix, in MB.
     max_iter : int, default=-1
-        Largest number of steps; -1 for no limit but that of LIBSVM, ten millions.
+        Largest number of steps; -1 for 100,000 or 100 a row, whichever is more.
     contamination : float or "auto", default="auto"
         Share, in (0, 0.5], of the training rows without labeled anomalies that lies below the
         threshold. "auto": the threshold is :math:`\rho`.

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
+import numpy as np
 import torch
 
 # Multiplications in a forward pass up to which a step runs on one thread.
@@ -45,18 +46,23 @@ def private_generator(seed: int, device: torch.device | str = "cpu") -> torch.Ge
 
 @contextmanager
 def borrowed_global_rng(seed: int, device: torch.device | None = None) -> Iterator[None]:
-    """Seed torch's global generators for foreign code, and put them back as they were.
+    """Seed the global generators of torch and NumPy for foreign code, and put them back.
 
-    Modules that we did not write draw from the global generators. The lock keeps fits in other
-    threads from drawing between them.
+    Modules and estimators that we did not write draw from the global generators. The lock keeps
+    fits in other threads from drawing between them.
     """
     on_cuda = device is not None and device.type == "cuda"
     with _GLOBAL_RNG, torch.random.fork_rng(devices=[device] if on_cuda else []):
+        numpy_state = np.random.get_state()  # noqa: NPY002
+        np.random.seed(seed % 2**32)  # noqa: NPY002
         torch.default_generator.manual_seed(seed)
         if on_cuda:
             with torch.cuda.device(device):
                 torch.cuda.manual_seed(seed)
-        yield
+        try:
+            yield
+        finally:
+            np.random.set_state(numpy_state)  # noqa: NPY002
 
 
 class _OneThread(threading.local):

@@ -104,7 +104,7 @@ def solve_ssad(kernel, diagonal, y, costs, kappa, tol=1e-4, max_iter=-1, max_byt
     tol : float
         Largest violation of the optimality conditions, as a share of the range of ``f``.
     max_iter : int
-        Largest number of steps; -1 for no limit but that of LIBSVM: ten millions, or 100 n.
+        Largest number of steps; -1 for 100,000 or 100 n, whichever is more.
     max_bytes : float
         Memory for kernel columns.
 
@@ -119,7 +119,7 @@ def solve_ssad(kernel, diagonal, y, costs, kappa, tol=1e-4, max_iter=-1, max_byt
         If no coefficients meet the constraints.
     """
     state = _State(KernelColumns(kernel, len(y), max_bytes), diagonal, y, costs, kappa)
-    limit = max(10_000_000, 100 * len(y)) if max_iter == -1 else max_iter
+    limit = max(100_000, 100 * len(y)) if max_iter == -1 else max_iter
     n_iter, moved = 0, True
     first_range = np.ptp(state.f)
     while True:
