@@ -209,6 +209,7 @@ def row_of(name, values):
 
 def section(setting, results, field):
     """Lay out one setting's table of one field, the paper's figures below."""
+    results = [result for result in results if field in result]
     methods = list(dict.fromkeys(result["method"] for result in results))
     by_method = {
         method: [values_of(results, method, table, field) for table in TABLES] for method in methods
