@@ -408,11 +408,12 @@ def test_duplicates_share_a_coefficient():
     ("rows", "kernel"),
     [
         (np.ones((20, 3)), "rbf"),
+        (np.full((2000, 3), 0.3), "rbf"),
         (np.r_[X, -X], "linear"),
         (np.r_[X, -X], "poly"),
         (np.zeros((20, 3)), "linear"),
     ],
-    ids=["constant rows", "linear", "poly", "zeros"],
+    ids=["constant rows", "many constant rows", "linear", "poly", "zeros"],
 )
 @pytest.mark.parametrize("labels", [False, True])
 def test_degenerate_problems_end_with_a_warning(rows, kernel, labels):

@@ -126,7 +126,7 @@ def solve_ssad(kernel, diagonal, y, costs, kappa, tol=1e-4, max_iter=-1, max_byt
         if n_iter % _RANGE_EVERY == 0:
             # Both ranges stay as they are when a constant is added to the kernel; so does beta.
             scale = max(np.ptp(state.f), _LEAST_RANGE * first_range)
-            rounding = np.finfo(np.float64).eps * diagonal.max() * np.abs(state.beta).sum()
+            rounding = 16 * np.finfo(np.float64).eps * diagonal.max() * np.abs(state.beta).sum()
             tolerance = max(tol * scale, rounding)
         violation, move = state.steepest()
         converged = violation <= tolerance
