@@ -142,7 +142,7 @@ def plot(results, path):
             ax.plot(quadratic["n"], quadratic["seconds"]["cvxopt"], "k*", label="cvxopt (dense QP)")
         ax.set(xscale="log", yscale="log", title=f"nu = {nu}", xlabel="rows")
     axes[0].set_ylabel("seconds to fit")
-    axes[0].legend()
+    axes[0].legend(loc="lower right", fontsize="small")
     figure.savefig(path, dpi=120)
 
 
