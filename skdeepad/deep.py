@@ -238,7 +238,7 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
 
     def _fit(self, X, y, given):
         self.device_ = engine.resolve_device(self.device)
-        seeds = _draw_seeds(self.random_state)
+        seeds = draw_seeds(self.random_state, _SEEDS)
         stages = self._stages(seeds)
         training, held_out = self._split(stages, y, seeds["split"])
         rows = Rows.place(X, y, self.input_shape_, self.device_, self.stream)
@@ -380,13 +380,13 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
                 value.to(self.device_)
 
 
-def _draw_seeds(random_state):
+def draw_seeds(random_state, uses):
     """Return one seed for each use; without a ``random_state``, from the system's entropy."""
     entropy = None
     if random_state is not None:
         entropy = int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
-    words = np.random.SeedSequence(entropy).generate_state(len(_SEEDS))
-    return {name: int(word) for name, word in zip(_SEEDS, words, strict=True)}
+    words = np.random.SeedSequence(entropy).generate_state(len(uses))
+    return {use: int(word) for use, word in zip(uses, words, strict=True)}
 
 
 def _of_stage(stage, rows, y, positions):

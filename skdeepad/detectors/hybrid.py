@@ -7,10 +7,10 @@ import math
 import numpy as np
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods
 
 from skdeepad.base import BaseDetector, on_host
+from skdeepad.deep import draw_seeds
 from skdeepad.detectors.autoencoder import AutoEncoder
 from skdeepad.engine import borrowed_global_rng
 
@@ -146,17 +146,7 @@ class HybridDetector(BaseDetector):
             detector = detector.steps[-1][1]
         return isinstance(detector, BaseDetector) and detector._learns_from_labels
 
-    def _seeds(self):
-        """Yield seeds; without a ``random_state``, from the system's entropy."""
-        largest = np.iinfo(np.int32).max
-        entropy = None
-        if self.random_state is not None:
-            entropy = int(check_random_state(self.random_state).randint(largest))
-        rng = np.random.default_rng(entropy)
-        while True:
-            yield int(rng.integers(largest))
-
-    def _part(self, name, seeds):
+    def _part(self, name, seed):
         """Return an unfitted copy of a part."""
         given = getattr(self, name)
         part = _default(name) if given is None else clone(given)
@@ -164,25 +154,27 @@ class HybridDetector(BaseDetector):
             seeded = [
                 key for key in sorted(part.get_params()) if key.split("__")[-1] == "random_state"
             ]
-            part.set_params(**{key: next(seeds) for key in seeded})
+            part.set_params(**draw_seeds(seed, seeded))
         return part
 
     def _fit(self, X, y, given):
-        seeds = self._seeds()
+        seeds = draw_seeds(self.random_state, ("autoencoder", "detector", "fit"))
         not_anomalous = y >= 0
         images = getattr(given[0], "ndim", 2) == 4
         rows = X.reshape(given[0].shape) if images else X
-        self.autoencoder_ = self._part("autoencoder", seeds).fit(rows[not_anomalous], None)
+        self.autoencoder_ = self._part("autoencoder", seeds["autoencoder"]).fit(
+            rows[not_anomalous], None
+        )
         codes, self.scaler_ = self.autoencoder_.transform(X), None
         if self.standardize:
             from sklearn.preprocessing import StandardScaler  # heavy to import
 
             self.scaler_ = StandardScaler().fit(codes[not_anomalous])
             codes = self.scaler_.transform(codes)
-        detector = self._part("detector", seeds)
+        detector = self._part("detector", seeds["detector"])
         learned = (codes, y) if self._learns_from_labels else (codes[not_anomalous],)
         # OneClassSVM, for one, draws from NumPy's global generator, whatever its parameters.
-        with borrowed_global_rng(next(seeds)):
+        with borrowed_global_rng(seeds["fit"]):
             self.detector_ = detector.fit(*learned)
 
     def _codes(self, X):

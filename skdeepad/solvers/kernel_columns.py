@@ -33,12 +33,11 @@ class KernelColumns:
         self._places: OrderedDict[int, int] = OrderedDict()  # the longest unused first
         self.missing = np.ones(n, dtype=bool)
 
-    def __getitem__(self, index):
-        """Return a column; it stays valid until two more that were missing have been asked for."""
-        return self.get(index, lambda: ())
-
     def get(self, index, likely):
-        """Return a column; if it is missing, compute the missing ones of ``likely()`` beside it."""
+        """Return a column; if it is missing, compute the missing ones of ``likely()`` beside it.
+
+        It stays valid until two more that were missing have been asked for.
+        """
         if self.missing[index]:
             others = [i for i in dict.fromkeys(likely()) if i != index and self.missing[i]]
             self._compute([*others[: self.block - 1], index])

@@ -74,15 +74,16 @@ class SSADDual:
     degenerate: bool
 
 
-def _sums(y, costs):
-    return {group: float(costs[y == group].sum()) for group in _GROUPS}
+def _most(y, costs):
+    """Return the largest sum of each group's coefficients, of anomalous ones with the others'."""
+    unlabeled, normal, anomalous = (float(costs[y == group].sum()) for group in _GROUPS)
+    return unlabeled, normal, min(anomalous, max(unlabeled + normal - 1, 0.0))
 
 
 def largest_kappa(y, costs):
     """Return the largest kappa for which there are coefficients that meet the constraints."""
-    most = _sums(y, costs)
-    anomalous = min(most[-1], max(most[0] + most[1] - 1, 0.0))
-    return anomalous + min(most[1], 1 + anomalous)
+    _, normal, anomalous = _most(y, costs)
+    return anomalous + min(normal, 1 + anomalous)
 
 
 def solve_ssad(kernel, diagonal, y, costs, kappa, tol=1e-4, max_iter=-1, max_bytes=2e8):
@@ -174,11 +175,11 @@ class _State:
 
     def _start(self):
         """Fill up coefficients in order, as few labeled anomalies' as the constraints allow."""
-        most = _sums(self.e, self.costs)
-        if most[0] + most[1] < 1 - _ROUNDING:
+        most_unlabeled, most_normal, most_anomalous = _most(self.e, self.costs)
+        if most_unlabeled + most_normal < 1 - _ROUNDING:
             raise ValueError(
-                "The costs of all rows that are not labeled anomalies must sum to at least 1; "
-                f"they sum to {most[0] + most[1]:.6g}. Raise the costs or the sample weights."
+                "The costs of all rows that are not labeled anomalies must sum to at least 1; they "
+                f"sum to {most_unlabeled + most_normal:.6g}. Raise the costs or the sample weights."
             )
         largest = largest_kappa(self.e, self.costs)
         if self.kappa > largest * (1 + _ROUNDING):
@@ -186,10 +187,9 @@ class _State:
                 f"kappa={self.kappa:.6g} is larger than the costs allow: with these labels and "
                 f"costs it can be {largest:.6g} at most. Lower kappa or nu, or raise the costs."
             )
-        most_anomalous = min(most[-1], max(most[0] + most[1] - 1, 0.0))
-        anomalous = min(most_anomalous, max(0.0, self.kappa - most[1], (self.kappa - 1) / 2))
-        normal = max(0.0, self.kappa - anomalous, 1 + anomalous - most[0])
-        normal = min(normal, most[1], 1 + anomalous)
+        anomalous = min(most_anomalous, max(0.0, self.kappa - most_normal, (self.kappa - 1) / 2))
+        normal = max(0.0, self.kappa - anomalous, 1 + anomalous - most_unlabeled)
+        normal = min(normal, most_normal, 1 + anomalous)
         beta = np.zeros(len(self.e))
         for group, total in ((0, 1 + anomalous - normal), (1, normal), (-1, anomalous)):
             if group in self.groups:
@@ -227,14 +227,23 @@ class _State:
                 violation = high[down] - low[up]
                 move = [growing[up], shrinking[down]], [1.0, -1.0], down
         if self.slack == 0 and len(self.groups) == 3:
-            # In units of a pair's violation, by the length of the direction.
-            for sign, twice, once in ((1, growing, shrinking), (-1, shrinking, growing)):
-                rows = [twice[0], once[1], once[-1]]
-                f = (self.f_growing if twice is growing else self.f_shrinking)[rows[0]]
-                others = (self.f_growing if once is growing else self.f_shrinking)[rows[1:]]
-                missed = sign * (others.sum() - 2 * f) / np.sqrt(3)
+            # Two units of an unlabeled row for one of each other, either way.
+            triples = [
+                (
+                    high[1] + high[-1] - 2 * low[0],
+                    [growing[0], shrinking[1], shrinking[-1]],
+                    [2.0, -1.0, -1.0],
+                ),
+                (
+                    2 * high[0] - low[1] - low[-1],
+                    [shrinking[0], growing[1], growing[-1]],
+                    [-2.0, 1.0, 1.0],
+                ),
+            ]
+            for missed, rows, direction in triples:
+                missed /= np.sqrt(3)  # in units of a pair's, by the length of the direction
                 if missed > violation:
-                    violation, move = missed, (rows, [2.0 * sign, -sign, -sign], None)
+                    violation, move = missed, (rows, direction, None)
         return violation, move
 
     def step(self, rows, direction, group):
