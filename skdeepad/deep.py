@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import math
+import re
 from contextlib import nullcontext
 from numbers import Integral, Real
 
@@ -19,7 +20,7 @@ from skdeepad.base import BaseDetector, on_host
 from skdeepad.callbacks import CallbackSupportMixin, FitObserver
 from skdeepad.engine import Rows, Stage
 
-_SEEDS = ("network", "decoder", "split", "training")
+_SEEDS = ("network", "decoder", "split", "training", "head")
 
 _SHARED_PARAMETERS = {
     "network_parameters": """\
@@ -46,6 +47,17 @@ squash : float or None, default={squash}
 input_noise : float, default={input_noise}
     Standard deviation of the normal noise added to features in training, in units of each
     feature's own standard deviation. 0 adds none.""",
+    "label_parameters": """\
+anomaly_fraction : float or None, default={anomaly_fraction}
+    Share of places in each batch that cycle through the labeled anomalies, if there are any:
+    they are few, and would seldom be drawn. It multiplies their weight. None draws all rows
+    alike.
+augment : {{"standard"}}, list of str, callable or None, default=None
+    Random changes of images in training that leave them what they are: of "flip" (left to right),
+    "crop" (shifts by up to an eighth of a side), "color" (brightness and contrast) and "noise"
+    (on pixels); "standard" is all four. A callable takes a batch of shape (n, channels, height,
+    width) on the device and returns one of that shape, as torchvision's transforms do; the global
+    generators are seeded for it. None changes nothing.""",
     "pretraining_parameters": """\
 pretrain : bool or "auto", default="auto"
     Whether the network starts from the encoder of an autoencoder trained on all rows but the
@@ -121,30 +133,31 @@ feature_names_in_ : ndarray of shape (n_features_in_,)
 def document(cls):
     """Fill the parts that detectors share, marked ``{name}``, into a class's docstring.
 
-    Numbers in them are the defaults of the class's own signature.
+    Of parameters, those that the class has; numbers are the defaults of its own signature.
     """
     facts = {name: each.default for name, each in inspect.signature(cls).parameters.items()}
-    facts["auto_steps"] = cls._auto_steps
     for name, text in _SHARED_PARAMETERS.items():
         place = "{" + name + "}"
         if place in cls.__doc__:
-            text = text.format(**facts).replace("\n", "\n    ")
-            cls.__doc__ = cls.__doc__.replace(place, text)
+            entries = re.split(r"\n(?=\w)", text)  # one begins where a line is not indented
+            if name.endswith("parameters"):
+                entries = [entry for entry in entries if entry.partition(" :")[0] in facts]
+            text = "\n".join(entries).format(auto_steps=cls._auto_steps, **facts)
+            cls.__doc__ = cls.__doc__.replace(place, text.replace("\n", "\n    "))
     return cls
 
 
 class DeepDetector(CallbackSupportMixin, BaseDetector):
     """Base class of the detectors that train networks.
 
-    A subclass defines ``_stages(seeds)``: the objectives to train, one after the other. The last
-    one scores.
+    A subclass defines ``_stages(seeds, y)``: the objectives to train, one after the other. The
+    last one scores.
     """
 
     _parameter_constraints: dict = {
         **BaseDetector._parameter_constraints,
         "network": [nn.Module, callable, None],
         "hidden_layer_sizes": ["array-like", None],
-        "decoder": [nn.Module, callable, None],
         "input_shape": ["array-like", None],
         "n_epochs": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "lr": [Interval(Real, 0, None, closed="neither")],
@@ -198,9 +211,9 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
         """
         return cls(*args, **{**cls._paper_settings, **parameters})
 
-    def _stages(self, seeds):
-        """Return the stages to train, their networks built from ``seeds``."""
-        raise NotImplementedError(f"{type(self).__name__} must define _stages(seeds).")
+    def _stages(self, seeds, y):
+        """Return the stages to train on rows with labels y, their networks built from ``seeds``."""
+        raise NotImplementedError(f"{type(self).__name__} must define _stages(seeds, y).")
 
     def _stage(self, name, objective, **numbers):
         """Return a stage with this detector's training parameters, but for ``numbers``."""
@@ -239,7 +252,7 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
     def _fit(self, X, y, given):
         self.device_ = engine.resolve_device(self.device)
         seeds = draw_seeds(self.random_state, _SEEDS)
-        stages = self._stages(seeds)
+        stages = self._stages(seeds, y)
         training, held_out = self._split(stages, y, seeds["split"])
         rows = Rows.place(X, y, self.input_shape_, self.device_, self.stream)
         observer = FitObserver(self, n_stages=len(stages), given=given)
@@ -311,10 +324,11 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
         return torch.from_numpy(training), torch.from_numpy(held_out)
 
     def _foreign_randomness(self, seed):
-        """Give a user's network, whose dropout may draw from global generators, a seed."""
-        if self.network is None and self.decoder is None:
-            return nullcontext()
-        return engine.borrowed_global_rng(seed, self.device_)
+        """Give a user's network or augmentation, which may draw from global generators, a seed."""
+        foreign = (getattr(self, name, None) for name in ("network", "decoder", "augment"))
+        if any(callable(part) for part in foreign):
+            return engine.borrowed_global_rng(seed, self.device_)
+        return nullcontext()
 
     def _validate(self, X, *, reset):
         """Check features; images become flat rows."""

@@ -7,16 +7,41 @@ safe input, because its gradient is computed all the same.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 DEEP_SAD_EPS = 1e-6
 """Added to a distance before its reciprocal is taken, as in the authors' experiments."""
 
+LEAST_DISTANCE = 1e-30
+"""Distances below count as this much before their logarithm is taken."""
 
-def squared_distance(z: Tensor, center: Tensor) -> Tensor:
-    r""":math:`\lVert z - c \rVert^2` of codes (n, d) to a centre (d,): (n,)."""
-    return (z - center).square().sum(-1)
+
+def squared_norm(z: Tensor) -> Tensor:
+    r""":math:`\lVert z \rVert^2` of vectors (..., d): (...)."""
+    return z.square().sum(-1)
+
+
+def norm(z: Tensor) -> Tensor:
+    r""":math:`\lVert z \rVert` of vectors (..., d), with gradient 0 at 0: (...)."""
+    squared = squared_norm(z)
+    zero = squared == 0
+    return torch.where(zero, 0.0, torch.where(zero, 1.0, squared).sqrt())
+
+
+def l1_norm(z: Tensor) -> Tensor:
+    r""":math:`\lVert z \rVert_1` of vectors (..., d): (...)."""
+    return z.abs().sum(-1)
+
+
+def pseudo_huber(z: Tensor) -> Tensor:
+    r""":math:`\sqrt{\lVert z \rVert^2 + 1} - 1` of vectors (..., d): (...)."""
+    squared = squared_norm(z)
+    # The difference itself would be 0 in float32 for small vectors.
+    return squared / ((squared + 1.0).sqrt() + 1.0)
 
 
 def one_class(distance: Tensor, y: Tensor) -> Tensor:
@@ -35,6 +60,45 @@ def deep_sad(distance: Tensor, y: Tensor, eta: Tensor) -> Tensor:
     reciprocal = 1.0 / (torch.where(anomalous, distance, 1.0) + DEEP_SAD_EPS)
     labeled = eta * torch.where(anomalous, reciprocal, distance)
     return torch.where(y == 0, distance, labeled)
+
+
+def hypersphere_classification(distance: Tensor, y: Tensor, eta: Tensor) -> Tensor:
+    r"""By label 0, > 0, < 0: :math:`h`, :math:`\eta h`, :math:`-\eta \log(1 - e^{-h})`: (n,).
+
+    That is binary cross-entropy with :math:`e^{-h}` for the probability of a normal row.
+    """
+    anomalous = y < 0
+    labeled = eta * torch.where(anomalous, minus_log_one_minus_exp(distance), distance)
+    return torch.where(y == 0, distance, labeled)
+
+
+def minus_log_one_minus_exp(h: Tensor) -> Tensor:
+    r""":math:`-\log(1 - e^{-h})` for h >= 0, finite with finite gradients, of any shape."""
+    h = h.clamp(min=LEAST_DISTANCE)
+    # Each form loses all digits where the other is exact.
+    near = h < math.log(2.0)
+    by_expm1 = torch.log(-torch.expm1(-torch.where(near, h, 1.0)))
+    by_log1p = torch.log1p(-torch.exp(-torch.where(near, 1.0, h)))
+    return -torch.where(near, by_expm1, by_log1p)
+
+
+def cross_entropy(logit: Tensor, y: Tensor) -> Tensor:
+    r""":math:`\log(1 + e^{-l})` for y < 0, else :math:`\log(1 + e^l)`: (n,).
+
+    The logit :math:`l` is that of an anomaly.
+    """
+    return functional.softplus(torch.where(y < 0, -logit, logit))
+
+
+def focal(logit: Tensor, y: Tensor, gamma: Tensor, alpha: Tensor) -> Tensor:
+    r""":math:`-a (1 - p)^\gamma \log p`, p being the probability of the row's own kind: (n,).
+
+    :math:`a` is :math:`\alpha` for y < 0, else :math:`1 - \alpha`.
+    """
+    minus_log_p = cross_entropy(logit, y)
+    # 1 - p = exp(log(1 - p)), from the logit: 1 - exp(-minus_log_p) would lose its digits.
+    log_other = -functional.softplus(torch.where(y < 0, logit, -logit))
+    return torch.where(y < 0, alpha, 1.0 - alpha) * torch.exp(gamma * log_other) * minus_log_p
 
 
 def squared_error(x: Tensor, reconstruction: Tensor) -> Tensor:

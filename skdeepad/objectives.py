@@ -1,21 +1,143 @@
-"""Objectives that several detectors share: distance to a centre, and reconstruction."""
+"""Objectives that several detectors share, and how batches are prepared for them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from skdeepad import losses
+from skdeepad.augmentation import ImageAugmentation
 from skdeepad.engine import Batch, Objective, Rows
+from skdeepad.synthetic import Confetti, PermutedColumns
 
 CENTER_MARGIN = 0.1
 """Least absolute value of a coordinate of the centre: zero weights match a coordinate of 0."""
 
 
-class DistanceObjective(Objective):
-    """Distance to a fixed centre in the space of codes.
+class Preparation(NamedTuple):
+    """How a batch is changed before a training step.
+
+    Attributes
+    ----------
+    input_noise : float
+        Standard deviation of the noise added to features, in units of each feature's.
+    augment : ImageAugmentation, callable or None
+        Changes images; a user's callable takes a batch (n, channels, height, width) and returns
+        one of the same shape. It may draw from the global generators, which are seeded for it.
+    synthetic : Confetti, PermutedColumns or None
+        Makes anomalies of every second row, where none have been labeled.
+    """
+
+    input_noise: float = 0.0
+    augment: ImageAugmentation | Callable[[Tensor], Tensor] | None = None
+    synthetic: Confetti | PermutedColumns | None = None
+
+
+UNCHANGED = Preparation()
+"""Batches as they come."""
+
+
+class PreparedObjective(Objective):
+    """What objectives share that add noise, augment images, or make synthetic anomalies.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Maps (n, *input_shape) to codes or maps.
+    input_shape : tuple of int
+        Shape of one row.
+    preparation : Preparation
+        What happens to a batch before a training step.
+    **numbers : float
+        Numbers of the loss; kept as 0-dim buffers.
+    """
+
+    noise_scale: Tensor
+
+    def __init__(
+        self,
+        network: nn.Module,
+        input_shape: Sequence[int],
+        preparation: Preparation = UNCHANGED,
+        **numbers: float,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.preparation = preparation
+        self.number_names = tuple(numbers)
+        self.register_buffer("noise_scale", torch.zeros(tuple(input_shape)))
+        for name, number in numbers.items():
+            self.register_buffer(name, torch.tensor(float(number)))
+
+    def numbers(self) -> dict[str, Tensor]:
+        """Return the numbers of the loss by name."""
+        return {name: getattr(self, name) for name in self.number_names}
+
+    def noise_shapes(self, x_shape: Sequence[int]) -> dict[str, Sequence[int]]:
+        """Ask for the noise that preparing a batch of that shape needs."""
+        input_noise, augment, synthetic = self.preparation
+        shapes: dict[str, Sequence[int]] = {}
+        if isinstance(augment, ImageAugmentation):
+            shapes |= augment.noise_shapes(x_shape)
+        if synthetic is not None:
+            shapes["synthetic"] = synthetic.noise_shape(x_shape)
+        if input_noise:
+            shapes["x"] = x_shape
+        return shapes
+
+    def prepare(self, batch: Batch) -> Batch:
+        """Augment, make synthetic anomalies, add noise."""
+        input_noise, augment, _ = self.preparation
+        if isinstance(augment, ImageAugmentation):
+            batch = batch._replace(x=augment(batch.x, batch.noise))
+        elif augment is not None:
+            batch = batch._replace(x=_augmented(augment, batch.x))
+        batch = self.with_synthetic(batch)
+        if input_noise:
+            batch = batch._replace(x=batch.x + self.noise_scale * batch.noise["x"])
+        return batch
+
+    def with_synthetic(self, batch: Batch) -> Batch:
+        """Make anomalies of every second row, if there are to be any."""
+        if self.preparation.synthetic is None:
+            return batch
+        made, masks = self.preparation.synthetic(batch.x, batch.noise["synthetic"])
+        chosen = torch.arange(len(made), device=made.device) % 2 == 1  # (n,)
+        rows = chosen.view(-1, *[1] * (made.dim() - 1))
+        x = torch.where(rows, made, batch.x)
+        return self._with_masks(batch._replace(x=x, y=torch.where(chosen, -1, batch.y)), masks)
+
+    def _with_masks(self, batch: Batch, masks: Tensor | None) -> Batch:
+        """Keep the masks (n, h, w) of synthetic anomalies, where they are of use."""
+        return batch
+
+    def validation_loss(self, batch: Batch) -> Tensor:
+        """Loss of each held-out row, synthetic anomalies among them, as they are: (n,)."""
+        return self.loss(self.with_synthetic(batch))
+
+    def start(self, rows: Rows) -> None:
+        """Measure the features' deviations, if noise is to be added."""
+        if self.preparation.input_noise:
+            scale = self.preparation.input_noise * standard_deviation(rows)
+            self.noise_scale.copy_(scale)
+
+
+def _augmented(augment: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    changed = augment(x)
+    if not isinstance(changed, Tensor) or changed.shape != x.shape:
+        came = tuple(changed.shape) if isinstance(changed, Tensor) else type(changed).__name__
+        raise ValueError(
+            f"augment must return a tensor of the shape of its batch, {tuple(x.shape)}; it "
+            f"returned {came}."
+        )
+    return changed
+
+
+class DistanceObjective(PreparedObjective):
+    """Distance to a fixed centre in the space of codes, or to the origin.
 
     Parameters
     ----------
@@ -27,14 +149,18 @@ class DistanceObjective(Objective):
         d, the number of code coordinates.
     row_loss : callable
         ``row_loss(distance, y, **numbers) -> (n,)``, one of :mod:`skdeepad.losses`.
-    input_noise : float, default=0.0
-        Standard deviation of the noise added to features in training, in units of each feature's.
+    preparation : Preparation
+        What happens to a batch before a training step.
+    radial : callable, default=losses.squared_norm
+        Maps vectors (n, d) to distances from 0, (n,).
+    centered : bool, default=True
+        Whether the centre is the mean code before training, or 0: then the bias terms of the
+        network's last layer stand in for it.
     **numbers : float
         Numbers of the loss; kept as 0-dim buffers.
     """
 
     center: Tensor
-    noise_scale: Tensor
 
     def __init__(
         self,
@@ -42,46 +168,30 @@ class DistanceObjective(Objective):
         input_shape: Sequence[int],
         code_size: int,
         row_loss: Callable[..., Tensor],
-        input_noise: float = 0.0,
+        preparation: Preparation = UNCHANGED,
+        radial: Callable[[Tensor], Tensor] = losses.squared_norm,
+        centered: bool = True,
         **numbers: float,
     ) -> None:
-        super().__init__()
-        self.network = network
-        self.row_loss = row_loss
-        self.input_noise = input_noise
-        self.number_names = tuple(numbers)
+        super().__init__(network, input_shape, preparation, **numbers)
+        self.row_loss, self.radial, self.centered = row_loss, radial, centered
         self.register_buffer("center", torch.zeros(code_size))
-        self.register_buffer("noise_scale", torch.zeros(tuple(input_shape)))
-        for name, number in numbers.items():
-            self.register_buffer(name, torch.tensor(float(number)))
-
-    def noise_shapes(self, x_shape: Sequence[int]) -> dict[str, Sequence[int]]:
-        """Ask for noise of the shape of x, if any is to be added."""
-        return {"x": x_shape} if self.input_noise else {}
 
     def distance(self, x: Tensor) -> Tensor:
-        """Squared distance of each row's code to the centre: (n,)."""
-        return losses.squared_distance(self.network(x).flatten(1), self.center)
+        """Distance of each row's code to the centre: (n,)."""
+        return self.radial(self.network(x).flatten(1) - self.center)
 
     score = distance
 
     def loss(self, batch: Batch) -> Tensor:
         """Loss of each row: (n,)."""
-        x = batch.x
-        if self.input_noise:
-            x = x + self.noise_scale * batch.noise["x"]
-        return self._loss_at(x, batch.y)
-
-    def validation_loss(self, batch: Batch) -> Tensor:
-        """Loss of each held-out row, without noise: (n,)."""
-        return self._loss_at(batch.x, batch.y)
-
-    def _loss_at(self, x: Tensor, y: Tensor) -> Tensor:
-        numbers = {name: getattr(self, name) for name in self.number_names}
-        return self.row_loss(self.distance(x), y, **numbers)
+        return self.row_loss(self.distance(batch.x), batch.y, **self.numbers())
 
     def start(self, rows: Rows) -> None:
         """Set the centre to the mean code of all rows but the labeled anomalies."""
+        super().start(rows)
+        if not self.centered:
+            return
         total, weight = torch.zeros_like(self.center), self.center.new_zeros(())
         for x, y, count in rows.slices():
             counted = (y[:count] >= 0).to(total.dtype)  # (count,)
@@ -90,8 +200,6 @@ class DistanceObjective(Objective):
         center = total / weight
         margin = torch.where(center < 0, -CENTER_MARGIN, CENTER_MARGIN)
         self.center.copy_(torch.where(center.abs() < CENTER_MARGIN, margin, center))
-        if self.input_noise:
-            self.noise_scale.copy_(self.input_noise * standard_deviation(rows))
 
 
 def standard_deviation(rows: Rows) -> Tensor:

@@ -1,4 +1,4 @@
-"""What DeepSVDD and DeepSAD share: pretraining, and watching for a collapsed hypersphere."""
+"""What DeepSVDD, DeepSAD and HSC share: pretraining, and watching for a collapsed hypersphere."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from numbers import Integral, Real
 
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
+from torch import nn
 
 from skdeepad import networks
 from skdeepad.base import CollapseWarning
 from skdeepad.deep import DeepDetector
+from skdeepad.detectors._preparation import TABLE_CONSTRAINTS
 from skdeepad.objectives import ReconstructionObjective
 
 
@@ -19,9 +21,8 @@ class HypersphereDetector(DeepDetector):
 
     _parameter_constraints: dict = {
         **DeepDetector._parameter_constraints,
-        "n_branches": [Interval(Integral, 1, None, closed="left")],
-        "squash": [Interval(Real, 0, None, closed="neither"), None],
-        "input_noise": [Interval(Real, 0, None, closed="left")],
+        **TABLE_CONSTRAINTS,
+        "decoder": [nn.Module, callable, None],
         "pretrain": ["boolean", StrOptions({"auto"})],
         "pretrain_n_epochs": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "pretrain_lr": [Interval(Real, 0, None, closed="neither")],
@@ -37,14 +38,20 @@ class HypersphereDetector(DeepDetector):
         "pretrain_lr": 1e-4,
     }
 
-    def _objective(self, encoder):
-        """Return the objective over an encoder without bias terms."""
-        raise NotImplementedError(f"{type(self).__name__} must define _objective(encoder).")
+    def _objective(self, encoder, y):
+        """Return the objective over an encoder for rows with labels y."""
+        raise NotImplementedError(f"{type(self).__name__} must define _objective(encoder, y).")
 
-    def _stages(self, seeds):
-        encoder = self._encoder(seeds, bias=False, n_branches=self.n_branches, squash=self.squash)
-        self._warn_of_collapse_risks(encoder)
-        stages = [self._stage("train", self._objective(encoder), **self._training_numbers())]
+    def _needs_center(self, y):
+        """Tell whether normal rows are drawn to a fixed centre, by a network without biases."""
+        return True
+
+    def _stages(self, seeds, y):
+        bias = not self._needs_center(y)
+        encoder = self._encoder(seeds, bias=bias, n_branches=self.n_branches, squash=self.squash)
+        if not bias:
+            self._warn_of_collapse_risks(encoder)
+        stages = [self._stage("train", self._objective(encoder, y), **self._training_numbers())]
         decoder = self._decoder(encoder, seeds) if self.pretrain else None
         if decoder is not None:
             pretraining = self._stage(

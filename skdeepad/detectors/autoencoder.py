@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
+from torch import nn
 
 from skdeepad.deep import DeepDetector, document
 from skdeepad.networks import code_size
@@ -61,6 +62,10 @@ class AutoEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DeepDetecto
     array([-1])
     """
 
+    _parameter_constraints: dict = {
+        **DeepDetector._parameter_constraints,
+        "decoder": [nn.Module, callable, None],
+    }
     _learns_from_labels = False
 
     def __init__(
@@ -126,7 +131,7 @@ class AutoEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DeepDetecto
         check_is_fitted(self)
         return self._by_row(self._validate(X, reset=False), "encode")
 
-    def _stages(self, seeds):
+    def _stages(self, seeds, y):
         encoder = self._encoder(seeds, bias=True)
         decoder = self._decoder(encoder, seeds)
         if decoder is None:

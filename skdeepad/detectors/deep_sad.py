@@ -9,6 +9,7 @@ from sklearn.utils._param_validation import Interval
 from skdeepad import losses, networks
 from skdeepad.deep import document
 from skdeepad.detectors._hypersphere import HypersphereDetector
+from skdeepad.detectors._preparation import LABEL_CONSTRAINTS, preparation
 from skdeepad.objectives import DistanceObjective
 
 
@@ -33,6 +34,10 @@ class DeepSAD(HypersphereDetector):
     so that it cannot map all rows to the centre. Without labels this is one-class
     :class:`DeepSVDD`.
 
+    The paper draws all rows alike (``anomaly_fraction=None``). That is better where most anomalies
+    are of kinds never labeled; labeled anomalies may also be other images than the normal ones, any
+    at all, as in outlier exposure.
+
     Features are used as they are: standardize tables first, for example with
     :class:`~sklearn.preprocessing.StandardScaler` in a pipeline.
 
@@ -43,10 +48,7 @@ class DeepSAD(HypersphereDetector):
     {network_parameters}
     {hypersphere_parameters}
     {pretraining_parameters}
-    anomaly_fraction : float or None, default=0.5
-        Share of places in each batch that cycle through the labeled anomalies, if there are any:
-        they are few, and would seldom be drawn. It multiplies their weight. None draws all rows
-        alike, as the paper does, and is better where most anomalies are of kinds never labeled.
+    {label_parameters}
     {training_parameters}
     {common_parameters}
 
@@ -80,7 +82,7 @@ class DeepSAD(HypersphereDetector):
     _parameter_constraints: dict = {
         **HypersphereDetector._parameter_constraints,
         "eta": [Interval(Real, 0, None, closed="neither")],
-        "anomaly_fraction": [Interval(Real, 0, 1, closed="neither"), None],
+        **LABEL_CONSTRAINTS,
     }
 
     _paper_settings: dict = {**HypersphereDetector._paper_settings, "anomaly_fraction": None}
@@ -100,6 +102,7 @@ class DeepSAD(HypersphereDetector):
         pretrain_n_epochs="auto",
         pretrain_lr=1e-3,
         anomaly_fraction=0.5,
+        augment=None,
         n_epochs="auto",
         lr=1e-3,
         lr_schedule="cosine",
@@ -130,6 +133,7 @@ class DeepSAD(HypersphereDetector):
         self.pretrain_n_epochs = pretrain_n_epochs
         self.pretrain_lr = pretrain_lr
         self.anomaly_fraction = anomaly_fraction
+        self.augment = augment
         self.n_epochs = n_epochs
         self.lr = lr
         self.lr_schedule = lr_schedule
@@ -148,11 +152,11 @@ class DeepSAD(HypersphereDetector):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _objective(self, encoder):
+    def _objective(self, encoder, y):
         shape = self.input_shape_
         size = networks.code_size(encoder, shape)
         return DistanceObjective(
-            encoder, shape, size, losses.deep_sad, self.input_noise, eta=self.eta
+            encoder, shape, size, losses.deep_sad, preparation(self), eta=self.eta
         )
 
     def _training_numbers(self):

@@ -10,7 +10,8 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from skdeepad import losses, networks
 from skdeepad.deep import document
 from skdeepad.detectors._hypersphere import HypersphereDetector
-from skdeepad.objectives import DistanceObjective
+from skdeepad.detectors._preparation import preparation
+from skdeepad.objectives import UNCHANGED, DistanceObjective
 
 
 class SoftBoundaryObjective(DistanceObjective):
@@ -20,10 +21,10 @@ class SoftBoundaryObjective(DistanceObjective):
     around an untrained network's codes says nothing.
     """
 
-    def __init__(self, network, input_shape, code_size, nu, input_noise=0.0):
+    def __init__(self, network, input_shape, code_size, nu, preparation=UNCHANGED):
         numbers = {"radius_squared": 0.0, "nu": nu}
         super().__init__(
-            network, input_shape, code_size, losses.soft_boundary, input_noise, **numbers
+            network, input_shape, code_size, losses.soft_boundary, preparation, **numbers
         )
 
     def after_epoch(self, epoch, rows):
@@ -178,12 +179,12 @@ class DeepSVDD(HypersphereDetector):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _objective(self, encoder):
+    def _objective(self, encoder, y):
         shape = self.input_shape_
         size = networks.code_size(encoder, shape)
         if self.objective == "soft-boundary":
-            return SoftBoundaryObjective(encoder, shape, size, self.nu, self.input_noise)
-        return DistanceObjective(encoder, shape, size, losses.one_class, self.input_noise)
+            return SoftBoundaryObjective(encoder, shape, size, self.nu, preparation(self))
+        return DistanceObjective(encoder, shape, size, losses.one_class, preparation(self))
 
     def _keep(self, objective):
         super()._keep(objective)

@@ -257,6 +257,7 @@ def _run_epoch(
         due = [turn for turn in turns if turn.is_due(step)]
         with autocast(rows.device, stage.autocast):
             batch = Batch(x, y, draw_noise(stage.objective, x, noise))
+            batch = forward("prepare", batch)
             batch = batch._replace(shared=forward("shared", batch))
             losses = [forward(turn.turn.loss, batch).float().mean() for turn in due]
         for turn, loss in zip(due, losses, strict=True):

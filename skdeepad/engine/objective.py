@@ -80,6 +80,10 @@ class Objective(nn.Module):
         """Shapes of the standard normal noise a batch of shape ``x_shape`` needs, by name."""
         return {}
 
+    def prepare(self, batch: Batch) -> Batch:
+        """Change a batch before a training step: augmentation, noise, synthetic anomalies."""
+        return batch
+
     def shared(self, batch: Batch) -> Any:
         """Compute once a step what several turns need; arrives as ``batch.shared``."""
         return None
@@ -93,7 +97,7 @@ class Objective(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} must define score(x) -> (n,).")
 
     def validation_loss(self, batch: Batch) -> Tensor:
-        """Loss of each held-out row, of shape (batch,), for early stopping."""
+        """Loss of each held-out row, of shape (batch,), for early stopping; nothing is prepared."""
         return self(self.turns()[0].loss, batch)
 
     def start(self, rows: Rows) -> None:

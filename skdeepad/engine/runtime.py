@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -46,14 +47,15 @@ def private_generator(seed: int, device: torch.device | str = "cpu") -> torch.Ge
 
 @contextmanager
 def borrowed_global_rng(seed: int, device: torch.device | None = None) -> Iterator[None]:
-    """Seed the global generators of torch and NumPy for foreign code, and put them back.
+    """Seed the global generators of torch, NumPy and Python for foreign code, and put them back.
 
     Modules and estimators that we did not write draw from the global generators. The lock keeps
     fits in other threads from drawing between them.
     """
     on_cuda = device is not None and device.type == "cuda"
     with _GLOBAL_RNG, torch.random.fork_rng(devices=[device] if on_cuda else []):
-        numpy_state = np.random.get_state()  # noqa: NPY002
+        python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
+        random.seed(seed)
         np.random.seed(seed % 2**32)  # noqa: NPY002
         torch.default_generator.manual_seed(seed)
         if on_cuda:
@@ -62,6 +64,7 @@ def borrowed_global_rng(seed: int, device: torch.device | None = None) -> Iterat
         try:
             yield
         finally:
+            random.setstate(python_state)
             np.random.set_state(numpy_state)  # noqa: NPY002
 
 

@@ -120,6 +120,24 @@ def build_decoder(
     return built
 
 
+def build_head(size: int, seed: int) -> nn.Module:
+    """Build what turns codes into one number each: LeakyReLU and a linear layer.
+
+    Parameters
+    ----------
+    size : int
+        Size of a code.
+    seed : int
+        Of the weights.
+
+    Returns
+    -------
+    nn.Module
+        Maps (n, size) to (n, 1); on the CPU.
+    """
+    return _from_own(lambda: nn.Sequential(nn.LeakyReLU(0.1), nn.Linear(size, 1)), seed)
+
+
 def code_size(network: nn.Module, input_shape: Sequence[int]) -> int:
     """Return how many numbers a row's code has.
 

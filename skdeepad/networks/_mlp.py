@@ -42,7 +42,7 @@ class Squash(nn.Module):
 
 
 class BranchLinear(nn.Module):
-    """A linear layer of several branches that do not see each other, without bias.
+    """A linear layer of several branches that do not see each other.
 
     Parameters
     ----------
@@ -50,19 +50,24 @@ class BranchLinear(nn.Module):
         Number of branches.
     inputs, outputs : int
         Sizes in each branch.
+    bias : bool, default=False
+        Whether it has bias terms.
     """
 
-    def __init__(self, n_branches: int, inputs: int, outputs: int) -> None:
+    def __init__(self, n_branches: int, inputs: int, outputs: int, bias: bool = False) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(n_branches, outputs, inputs))
-        nn.init.uniform_(self.weight, -1 / math.sqrt(inputs), 1 / math.sqrt(inputs))
+        self.bias = nn.Parameter(torch.empty(n_branches * outputs)) if bias else None
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -1 / math.sqrt(inputs), 1 / math.sqrt(inputs))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, n_branches * inputs) to (n, n_branches * outputs)."""
         n_branches, outputs, inputs = self.weight.shape
         branches = x.view(-1, n_branches, inputs).transpose(0, 1)  # (n_branches, n, inputs)
         mapped = torch.bmm(branches, self.weight.transpose(1, 2))
-        return mapped.transpose(0, 1).reshape(-1, n_branches * outputs)
+        mapped = mapped.transpose(0, 1).reshape(-1, n_branches * outputs)
+        return mapped if self.bias is None else mapped + self.bias
 
 
 class MLP(nn.Sequential):
@@ -106,10 +111,6 @@ class MLP(nn.Sequential):
         n_branches: int = 1,
         squash: float | None = None,
     ) -> None:
-        if bias and n_branches > 1:
-            raise ValueError(
-                f"Branches have no bias terms: expected bias=False with n_branches={n_branches}."
-            )
         layers: list[nn.Module] = [nn.Flatten()]
         if squash is not None:
             layers.append(Squash(squash))
@@ -121,7 +122,7 @@ class MLP(nn.Sequential):
             layers.append(
                 nn.Linear(inputs, outputs, bias=bias)
                 if n_branches == 1
-                else BranchLinear(n_branches, inputs, outputs)
+                else BranchLinear(n_branches, inputs, outputs, bias)
             )
         if n_branches > 1:
             layers.append(_Scale(1 / math.sqrt(n_branches)))

@@ -1,0 +1,165 @@
+"""Synthetic anomalies made from normal rows, where no anomaly has been labeled."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+N_BLOBS = 6
+"""Most blobs in an image."""
+BLOB_SIZES = (0.03, 0.3)
+"""Least and greatest diameter of a blob, in parts of the image's shorter side."""
+# Random numbers of a blob besides its color: centre (2), diameters (2), angle, opacity, presence.
+_N_NUMBERS = 7
+
+
+def confetti(X, *, random_state=None):
+    """Paste colored blobs into images.
+
+    One to six ellipses lie in each image, at random places and angles, 3% to 30% of the shorter
+    side across, more or less opaque, of colors between the least and the greatest value of each
+    channel of `X`.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, channels, height, width)
+        Normal images.
+    random_state : int, RandomState instance or None, default=None
+        Determines the blobs.
+
+    Returns
+    -------
+    X_anomalous : ndarray of shape (n_samples, channels, height, width), dtype float32
+        The images with blobs.
+    masks : ndarray of shape (n_samples, height, width), dtype int8
+        1 where a blob is, else 0.
+
+    Raises
+    ------
+    ValueError
+        If `X` does not hold images.
+
+    References
+    ----------
+    Ruff, "Deep One-Class Learning", thesis, section 3.1.2, "confetti noise".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdeepad.synthetic import confetti
+    >>> X = np.zeros((5, 3, 32, 32))
+    >>> X[:, :, 16:] = 1
+    >>> X_anomalous, masks = confetti(X, random_state=0)
+    >>> X_anomalous.shape, masks.shape
+    ((5, 3, 32, 32), (5, 32, 32))
+    """
+    x = _features(X, ndim=4, expected="images of shape (n_samples, channels, height, width)")
+    maker = Confetti()
+    x, masks = maker(x, _standard_normal(maker.noise_shape(x.shape), random_state))
+    return x.numpy(), masks.to(torch.int8).numpy()
+
+
+def permuted_columns(X, *, random_state=None):
+    """Shuffle each column by itself: single values stay likely, their combinations do not.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+        Normal rows.
+    random_state : int, RandomState instance or None, default=None
+        Determines the order of each column.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_features), dtype float32
+        Rows with the same values in each column.
+
+    Raises
+    ------
+    ValueError
+        If `X` is not a table.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdeepad.synthetic import permuted_columns
+    >>> X = np.repeat(np.arange(5.0)[:, None], 3, axis=1)
+    >>> permuted = permuted_columns(X, random_state=0)
+    >>> bool((np.sort(permuted, axis=0) == X).all()), bool((permuted == X).all())
+    (True, False)
+    """
+    x = _features(X, ndim=2, expected="rows of shape (n_samples, n_features)")
+    maker = PermutedColumns()
+    x, _ = maker(x, _standard_normal(maker.noise_shape(x.shape), random_state))
+    return x.numpy()
+
+
+class Confetti:
+    """Pastes blobs into a batch of images, as a pure function of given random numbers."""
+
+    def noise_shape(self, x_shape: Sequence[int]) -> Sequence[int]:
+        """Shape of the standard normal numbers that a batch of shape ``x_shape`` needs."""
+        n, channels, *_ = x_shape
+        return (n, N_BLOBS, _N_NUMBERS + channels)
+
+    def __call__(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Return images (n, c, h, w) with blobs, and masks (n, h, w), 1 where they are."""
+        uniform = torch.special.ndtr(noise)  # (n, blobs, numbers)
+        least, greatest = x.amin((0, 2, 3)), x.amax((0, 2, 3))  # (c,)
+        colors = least + uniform[..., _N_NUMBERS:] * (greatest - least)  # (n, blobs, c)
+        masks = x.new_zeros(len(x), *x.shape[2:])
+        for blob in range(N_BLOBS):
+            numbers = uniform[:, blob].T[:, :, None, None]  # (numbers, n, 1, 1)
+            inside = _ellipse(numbers, x.shape[2], x.shape[3])  # (n, h, w)
+            if blob > 0:  # the first is always there
+                inside = inside * (numbers[6] < 0.5)
+            opacity = (0.3 + 0.7 * numbers[5]) * inside  # (n, h, w)
+            x = torch.lerp(x, colors[:, blob, :, None, None], opacity[:, None])
+            masks = torch.maximum(masks, inside)
+        return x, masks
+
+
+def _ellipse(numbers: Tensor, height: int, width: int) -> Tensor:
+    """Draw an ellipse from uniform numbers (7, n, 1, 1): (n, h, w), 1 inside, else 0."""
+    down, right, long, wide, angle = numbers[:5]
+    # The centre is a pixel's, so that an ellipse holds at least that one.
+    down, right = (down * height).floor(), (right * width).floor()
+    y = torch.arange(height, device=numbers.device)[:, None] - down.clamp(max=height - 1)
+    x = torch.arange(width, device=numbers.device) - right.clamp(max=width - 1)
+    turn = math.pi * angle
+    along = torch.cos(turn) * x + torch.sin(turn) * y  # (n, h, w)
+    across = torch.cos(turn) * y - torch.sin(turn) * x
+    least, greatest = (size * min(height, width) / 2 for size in BLOB_SIZES)
+    # Radii are spread evenly over their logarithms; 0.5 keeps thin ones connected.
+    a, b = (0.5 + least * (greatest / least) ** number for number in (long, wide))
+    return ((along / a).square() + (across / b).square() <= 1).to(numbers.dtype)
+
+
+class PermutedColumns:
+    """Shuffles the columns of a batch, as a pure function of given random numbers."""
+
+    def noise_shape(self, x_shape: Sequence[int]) -> Sequence[int]:
+        """Shape of the standard normal numbers that a batch of shape ``x_shape`` needs."""
+        return x_shape
+
+    def __call__(self, x: Tensor, noise: Tensor) -> tuple[Tensor, None]:
+        """Return rows whose columns are put in the order of the noise; there are no masks."""
+        return x.gather(0, noise.argsort(0)), None
+
+
+def _features(X, ndim, expected):
+    array = np.asarray(X, dtype=np.float32)
+    if array.ndim != ndim or not array.size:
+        raise ValueError(f"X must hold {expected}; got shape {array.shape}.")
+    return torch.from_numpy(array)
+
+
+def _standard_normal(shape, random_state):
+    from sklearn.utils import check_random_state
+
+    values = check_random_state(random_state).standard_normal(tuple(shape))
+    return torch.from_numpy(values.astype(np.float32))
