@@ -5,6 +5,7 @@ from skdeepad.detectors.autoencoder import AutoEncoder
 from skdeepad.detectors.deep_classifier import DeepClassifier
 from skdeepad.detectors.deep_sad import DeepSAD
 from skdeepad.detectors.deep_svdd import DeepSVDD
+from skdeepad.detectors.fcdd import FCDD
 from skdeepad.detectors.hsc import HSC
 from skdeepad.detectors.hybrid import HybridDetector
 from skdeepad.detectors.ssad import SSAD
@@ -12,6 +13,7 @@ from skdeepad.detectors.ssad import SSAD
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "FCDD",
     "HSC",
     "SSAD",
     "AutoEncoder",

@@ -249,12 +249,12 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
     def _decoder(self, encoder, seeds):
         return networks.build_decoder(self.decoder, encoder, self.input_shape_, seeds["decoder"])
 
-    def _fit(self, X, y, given):
+    def _fit(self, X, y, given, row_shape=None):
         self.device_ = engine.resolve_device(self.device)
         seeds = draw_seeds(self.random_state, _SEEDS)
         stages = self._stages(seeds, y)
         training, held_out = self._split(stages, y, seeds["split"])
-        rows = Rows.place(X, y, self.input_shape_, self.device_, self.stream)
+        rows = Rows.place(X, y, row_shape or self.input_shape_, self.device_, self.stream)
         observer = FitObserver(self, n_stages=len(stages), given=given)
         self.history_ = {}
         with self._foreign_randomness(seeds["training"]):

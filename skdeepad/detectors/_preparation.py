@@ -40,20 +40,25 @@ def _augmentation(detector):
             f"them, a function of a batch, or None; got {augment!r}."
         )
     shape = detector.input_shape_
-    if len(shape) != 3:
+    if _is_table(shape):
         raise ValueError(
-            f"augment={augment!r} changes images, and X is a table of {shape[0]} columns. Pass "
+            f"augment={augment!r} changes images, and X is a table of {shape[-1]} columns. Pass "
             "images (n, channels, height, width), input_shape=(channels, height, width), or "
             "augment=None."
         )
     return ImageAugmentation(names, shape[0])
 
 
+def _is_table(shape):
+    """Tell whether rows of that shape are a table's, or signals, and not images."""
+    return len(shape) != 3 or shape[1] == 1
+
+
 def stand_ins(detector, y, *, warn=True):
     """Return what makes anomalies where none are labeled, or None; tell the user of it."""
     if (y < 0).any():
         return None
-    images = len(detector.input_shape_) == 3
+    images = not _is_table(detector.input_shape_)
     if warn or not images:
         made = (
             "images with blobs pasted in (skdeepad.synthetic.confetti)"

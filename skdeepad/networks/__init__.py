@@ -4,23 +4,43 @@ from skdeepad.networks._build import (
     build_decoder,
     build_encoder,
     build_head,
+    build_map_network,
     code_size,
     collapse_risks,
 )
+from skdeepad.networks._fcn import (
+    ColumnEmbedding,
+    Frozen,
+    fcn_cifar10,
+    fcn_fashion_mnist,
+    fcn_imagenet,
+    fcn_table,
+)
 from skdeepad.networks._lenet import LeNet, lenet_cifar10, lenet_fashion_mnist, lenet_mnist
 from skdeepad.networks._mlp import MLP, BranchLinear, Squash
+from skdeepad.networks._receptive_field import Field, gaussian, receptive_field
 
 __all__ = [
     "MLP",
     "BranchLinear",
+    "ColumnEmbedding",
+    "Field",
+    "Frozen",
     "LeNet",
     "Squash",
     "build_decoder",
     "build_encoder",
     "build_head",
+    "build_map_network",
     "code_size",
     "collapse_risks",
+    "fcn_cifar10",
+    "fcn_fashion_mnist",
+    "fcn_imagenet",
+    "fcn_table",
+    "gaussian",
     "lenet_cifar10",
     "lenet_fashion_mnist",
     "lenet_mnist",
+    "receptive_field",
 ]

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from skdeepad.engine import borrowed_global_rng, private_generator
+from skdeepad.networks._fcn import fcn_cifar10, fcn_fashion_mnist, fcn_imagenet, fcn_table
 from skdeepad.networks._lenet import LeNet
 from skdeepad.networks._mlp import MLP, BranchLinear
 
@@ -72,6 +73,50 @@ def build_encoder(
             lambda: _default(input_shape, hidden_layer_sizes, bias, n_branches, squash), seed
         )
     return _from_user(network, "network", seed, input_shape=tuple(input_shape))
+
+
+def build_map_network(
+    network: nn.Module | Callable[..., nn.Module] | None,
+    input_shape: Sequence[int],
+    filters: Sequence[int] | None,
+    seed: int,
+) -> nn.Module:
+    """Build the network that maps images to smaller maps, place by place.
+
+    Parameters
+    ----------
+    network : nn.Module, class, factory or None
+        As for :func:`build_encoder`. None: by the size of the image :func:`fcn_fashion_mnist`,
+        :func:`fcn_cifar10` or :func:`fcn_imagenet`; :func:`fcn_table` for images of height 1.
+    input_shape : tuple of int
+        (channels, height, width).
+    filters : tuple of int or None
+        Filters of the default network's convolutions; None: the paper's.
+    seed : int
+        Of the weights.
+
+    Returns
+    -------
+    nn.Module
+        On the CPU.
+
+    Raises
+    ------
+    ValueError
+        If the network does not give a map for each image.
+    """
+    if network is None:
+        sizes = () if filters is None else (filters,)
+        built = _from_own(lambda: _default_fcn(input_shape)(input_shape, *sizes), seed)
+    else:
+        built = _from_user(network, "network", seed, input_shape=tuple(input_shape))
+    shape = _probe(built, input_shape, "network")
+    if len(shape) != 3:
+        raise ValueError(
+            "The network must map images (n, channels, height, width) to maps (n, k, u, v); it "
+            f"returned {('n', *shape)}. Leave out layers that flatten or pool the whole image."
+        )
+    return built
 
 
 def build_decoder(
@@ -179,6 +224,15 @@ def _default(
     filters, dense = ((16, 32), (64, 32)) if channels == 1 else ((32, 64, 128), (128,))
     blocks = min(len(filters), int(math.log2(min(height, width))))
     return LeNet(input_shape, filters[:blocks], hidden_layer_sizes or dense, bias)
+
+
+def _default_fcn(input_shape: Sequence[int]) -> Callable[..., nn.Module]:
+    channels, height, width = input_shape
+    if height == 1:
+        return fcn_table
+    if max(height, width) >= 128:
+        return fcn_imagenet
+    return fcn_fashion_mnist if channels == 1 and max(height, width) <= 32 else fcn_cifar10
 
 
 def _from_own(factory: Callable[[], nn.Module], seed: int) -> nn.Module:
