@@ -9,6 +9,7 @@ from skdeepad.detectors.fcdd import FCDD
 from skdeepad.detectors.hsc import HSC
 from skdeepad.detectors.hybrid import HybridDetector
 from skdeepad.detectors.ssad import SSAD
+from skdeepad.inspection import HeatmapDisplay
 
 __version__ = "0.1.0.dev0"
 
@@ -21,6 +22,7 @@ __all__ = [
     "DeepClassifier",
     "DeepSAD",
     "DeepSVDD",
+    "HeatmapDisplay",
     "HybridDetector",
     "LabelWarning",
 ]

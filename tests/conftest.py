@@ -5,6 +5,7 @@ import os
 
 # scikit-learn leaves out a check without it, and SciPy reads it once, when it is imported.
 os.environ["SCIPY_ARRAY_API"] = "1"
+os.environ["MPLBACKEND"] = "Agg"  # no windows
 if "PYTEST_XDIST_WORKER" in os.environ:  # one worker a core, so one thread a worker
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
