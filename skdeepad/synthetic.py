@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+__all__ = ["confetti", "permuted_columns"]
+
 N_BLOBS = 6
 """Most blobs in an image."""
 BLOB_SIZES = (0.03, 0.3)

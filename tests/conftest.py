@@ -21,6 +21,8 @@ from skdeepad.deep import DeepDetector
 # Settings of a detector that are methods of their own.
 VARIANTS = {
     "DeepSVDD": {"soft-boundary": {"objective": "soft-boundary"}},
+    "HSC": {"norm": {"radial": "norm"}},
+    "DeepClassifier": {"focal": {"objective": "focal"}},
     "HybridDetector": {"SSAD": {"detector": SSAD()}},
 }
 
@@ -57,6 +59,10 @@ LEARNERS = [
     name for name, (cls, setting) in DETECTORS.items() if cls(**setting)._learns_from_labels
 ]
 NON_LEARNERS = [name for name in DETECTORS if name not in LEARNERS]
+# They say so where no anomaly is labeled.
+WANT_ANOMALIES = [name for name in DETECTORS if name.startswith(("HSC", "DeepClassifier", "FCDD"))]
+# They count unlabeled rows as normal.
+UNLABELED_ARE_NORMAL = [name for name in DETECTORS if name.startswith("DeepClassifier")]
 CLASSES = list(dict.fromkeys(cls for cls, _ in DETECTORS.values()))
 
 

@@ -10,7 +10,7 @@ from numpydoc.docscrape import ClassDoc, FunctionDoc
 from numpydoc.validate import validate
 from sklearn.base import BaseEstimator
 
-MODULES = ["skdeepad", "skdeepad.datasets", "skdeepad.model_selection"]
+MODULES = ["skdeepad", "skdeepad.datasets", "skdeepad.model_selection", "skdeepad.synthetic"]
 
 # What numpydoc calls its findings: parameters that are missing, unknown, in another order, without
 # a type or a description; returned values without any; no summary; no example.
@@ -135,6 +135,7 @@ def test_fitted_attributes_are_documented_with_an_underscore(full_name):
         assert {"offset_", "n_features_in_"} <= set(names)
 
 
+@pytest.mark.filterwarnings("ignore:.*learns from labeled anomalies:skdeepad.LabelWarning")
 def test_attributes_of_a_fitted_detector_are_the_documented_ones():
     # Checked on each detector, with what it has only sometimes left out of the demand.
     from conftest import DETECTORS, quick, table

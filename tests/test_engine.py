@@ -5,6 +5,7 @@ import copy
 import gc
 import math
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -966,17 +967,28 @@ def test_devices_are_resolved_or_refused():
             resolve_device(device)
 
 
+def random_numbers(seed):
+    generator = random.Random(seed)
+    return generator.random(), generator.random()
+
+
 @pytest.mark.parametrize("fails", [False, True])
 def test_borrowed_global_rng_is_given_back(fails):
     before = torch.get_rng_state()
+    others_before = random.getstate(), str(np.random.get_state())
     with contextlib.suppress(KeyError), borrowed_global_rng(5):
+        others = random.random(), np.random.rand()
         drawn = torch.rand(3)
         with borrowed_global_rng(6):
             assert not torch.equal(torch.rand(3), drawn)
+            assert random.random() != others[0] and np.random.rand() != others[1]
+        assert random.random() == random_numbers(5)[1]
         then = torch.rand(3)
         if fails:
             raise KeyError
     assert torch.equal(torch.get_rng_state(), before)
+    assert (random.getstate(), str(np.random.get_state())) == others_before
+    assert others == (random_numbers(5)[0], np.random.RandomState(5).rand())
     generator = private_generator(5)
     assert torch.equal(drawn, torch.rand(3, generator=generator))
     assert torch.equal(then, torch.rand(3, generator=generator))

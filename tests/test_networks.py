@@ -23,6 +23,7 @@ from skdeepad.networks import (
     Squash,
     build_decoder,
     build_encoder,
+    build_head,
     code_size,
     collapse_risks,
     lenet_cifar10,
@@ -204,16 +205,27 @@ def test_squash_is_increasing_odd_and_unbounded():
     assert collapse_risks(Squash(1.5)) == []
 
 
-def test_branches_are_networks_beside_each_other():
+@pytest.mark.parametrize("bias", [False, True])
+def test_branches_are_networks_beside_each_other(bias):
     """Their codes, divided by the root of their number: the distance is the mean of theirs."""
-    wide = default((5,), sizes=(7, 6, 3), n_branches=4, squash=0.5).eval()
-    assert n_parameters(wide) == 4 * (5 * 7 + 7 * 6 + 6 * 3)
-    weights = [p.detach() for p in wide.parameters()]
-    weights[0] = weights[0].view(4, 7, 5)
+    wide = default((5,), bias=bias, sizes=(7, 6, 3), n_branches=4, squash=0.5).eval()
+    # With biases, each BatchNorm has a weight and a bias too.
+    n_biases = 3 * (7 + 6) + 3 if bias else 0
+    assert n_parameters(wide) == 4 * (5 * 7 + 7 * 6 + 6 * 3 + n_biases)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in wide.parameters():
+            if parameter.dim() == 1:  # those of BatchNorm are 1 and 0 before training
+                parameter.uniform_(-1, 1, generator=generator)
+    plain = MLP((5,), (7, 6, 3), bias=bias, squash=0.5)
+    weights = [
+        own.detach().reshape(4, *one.shape)
+        for own, one in zip(wide.parameters(), plain.parameters(), strict=True)
+    ]
     x = torch.randn(9, 5, generator=torch.Generator().manual_seed(0))
     separate = []
     for branch in range(4):
-        network = MLP((5,), (7, 6, 3), squash=0.5).eval()
+        network = copy.deepcopy(plain).eval()
         state = zip(network.parameters(), weights, strict=True)
         with torch.no_grad():
             for parameter, weight in state:
@@ -223,13 +235,14 @@ def test_branches_are_networks_beside_each_other():
         codes = wide(x)
     assert_close(codes, torch.cat(separate, dim=1) / 2)
     distances = torch.stack([code.square().sum(1) for code in separate])
-    assert_close(losses.squared_distance(codes, torch.zeros(12)), distances.mean(0))
+    assert_close(losses.squared_norm(codes), distances.mean(0))
     assert torch.stack(separate).std(0).min() > 0  # each has weights of its own
 
 
-def test_branches_are_built_like_the_rest():
-    """Weights uniform in +-1/sqrt(fan in) of one branch, by the seed; no risk, a decoder."""
-    numbers = {"sizes": (200, 100, 50), "n_branches": 4}
+@pytest.mark.parametrize("bias", [False, True])
+def test_branches_are_built_like_the_rest(bias):
+    """Weights uniform in +-1/sqrt(fan in) of one branch, by the seed; risks, a decoder."""
+    numbers = {"sizes": (200, 100, 50), "n_branches": 4, "bias": bias}
     network = default((30,), **numbers)
     assert same(bits(network), bits(default((30,), **numbers)))
     for layer, fan_in in zip(
@@ -239,14 +252,32 @@ def test_branches_are_built_like_the_rest():
     ):
         assert_close(layer.weight.abs().max().item(), fan_in**-0.5, rtol=0.01, atol=0)
         assert_close(layer.weight.std().item(), (3 * fan_in) ** -0.5, rtol=0.05, atol=0)
-    assert collapse_risks(network) == []
+        assert (layer.bias is not None) == bias
+        if bias:
+            assert_close(layer.bias.abs().max().item(), fan_in**-0.5, rtol=0.05, atol=0)
+            assert_close(layer.bias.std().item(), (3 * fan_in) ** -0.5, rtol=0.1, atol=0)
+    assert bool(collapse_risks(network)) == bias
     decoder = build_decoder(None, network, (30,), seed=1)
     assert decoder(network(torch.zeros(2, 30))).shape == (2, 30)
 
 
-def test_branches_have_no_biases():
-    with pytest.raises(ValueError, match="expected bias=False with n_branches=2"):
-        MLP((3,), (4, 2), bias=True, n_branches=2)
+def test_the_bias_of_branches_is_a_risk():
+    risks = collapse_risks(nn.Sequential(BranchLinear(2, 3, 4, bias=True)))
+    assert len(risks) == 1 and "bias of BranchLinear 0" in risks[0]
+    assert collapse_risks(nn.Sequential(BranchLinear(2, 3, 4))) == []
+
+
+def test_a_head_makes_a_number_of_each_code():
+    """Weights times LeakyReLU plus bias, the weights by the seed alone."""
+    before = torch.get_rng_state()
+    head = build_head(3, seed=0)
+    assert torch.equal(torch.get_rng_state(), before)
+    weight, bias = (parameter.detach() for parameter in head.parameters())
+    codes = torch.tensor([[1.0, -2.0, 3.0], [0.0, 0.0, 0.0]])
+    expected = torch.tensor([[1.0, -0.2, 3.0], [0.0, 0.0, 0.0]]) @ weight.T + bias
+    assert_close(head(codes).detach(), expected)
+    assert same(bits(head), bits(build_head(3, seed=0)))
+    assert not same(bits(head), bits(build_head(3, seed=1)))
 
 
 # Decoders

@@ -18,17 +18,13 @@ from sklearn.svm import OneClassSVM
 from sklearn.utils._param_validation import Interval, InvalidParameterError
 from torch import nn
 
-from skdeepad import (  # noqa: F401  # their repr is evaluated
-    SSAD,
-    AutoEncoder,
-    DeepSAD,
-    DeepSVDD,
-    HybridDetector,
-)
+import skdeepad
+from skdeepad import SSAD, AutoEncoder
 from skdeepad.networks import MLP
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not learn from labels:skdeepad.LabelWarning"),
+    pytest.mark.filterwarnings("ignore:.*learns from labeled anomalies:skdeepad.LabelWarning"),
     pytest.mark.filterwarnings("ignore:SSAD stopped after"),  # as max_iter and tol are to do
 ]
 
@@ -57,15 +53,20 @@ EARLY = {
     "eta": 0.01,
 }
 
-# Parameter: settings both fits share, then one or more values it is changed to.
+
+def mirrored(images):
+    return images.flip(-1)
+
+
+# Parameter, or class and parameter where a name has two meanings: settings both fits share, then one or more values it is changed to.
 CHANGES = {
     "network": ({}, [wide]),
     "hidden_layer_sizes": ({}, [(8, 5), (6,), (4, 8, 4)]),
-    "decoder": ({}, [PlainDecoder]),
+    "decoder": ({"pretrain": True}, [PlainDecoder]),
     "input_shape": ({"hidden_layer_sizes": None}, [(1, 4, 4)]),
-    "pretrain": ({}, [False]),
-    "pretrain_n_epochs": ({}, [2, "auto"]),
-    "pretrain_lr": ({}, [1e-2]),
+    "pretrain": ({"pretrain": True}, [False]),
+    "pretrain_n_epochs": ({"pretrain": True}, [2, "auto"]),
+    "pretrain_lr": ({"pretrain": True}, [1e-2]),
     "n_epochs": ({}, [3, "auto"]),
     "lr": ({}, [1e-2]),
     "lr_schedule": (
@@ -87,7 +88,15 @@ CHANGES = {
     "n_branches": ({"n_branches": 2}, [1, 3]),
     "squash": ({"squash": 2.0}, [None, 0.5]),
     "input_noise": ({"input_noise": 0.3}, [0.0, 1.0]),
+    "augment": (
+        {"input_shape": (1, 4, 4), "hidden_layer_sizes": None},
+        ["standard", ["flip"], ("crop",), ["color"], ["noise"], ["noise", "flip"], mirrored],
+    ),
+    "radial": ({"radial": "pseudo-huber"}, ["squared-norm", "norm", "l1"]),
     "objective": ({}, ["soft-boundary"]),
+    "DeepClassifier.objective": ({}, ["focal"]),
+    "DeepClassifier.gamma": ({"objective": "focal"}, [0.0, 1.0]),
+    "alpha": ({"objective": "focal"}, [0.1, 0.9]),
     "nu": ({"objective": "soft-boundary", "n_epochs": 3}, [0.5]),
     "kernel": ({}, ["linear", "poly", "sigmoid", lambda A, B: A @ B.T + 1]),
     "gamma": ({}, ["auto", 1.0]),
@@ -118,6 +127,12 @@ KEEPS = {
     "clip_grad_norm": ({}, [1e9]),
     "lr_schedule": ({"lr_schedule": "constant"}, [lambda progress: 1.0]),
     "nu": ({"objective": "one-class"}, [0.5]),
+    "DeepClassifier.gamma": ({"objective": "cross-entropy"}, [0.0]),
+    "alpha": ({"objective": "cross-entropy"}, [0.1]),
+    "augment": (
+        {"input_shape": (1, 4, 4), "hidden_layer_sizes": None, "augment": ["flip", "noise"]},
+        [("noise", "flip"), ["flip", "noise", "flip"]],
+    ),
     "n_branches": ({"network": wide, "n_branches": 2}, [1, 3]),
     "squash": ({"network": wide, "squash": 2.0}, [None, 0.5]),
     "hidden_layer_sizes": ({}, [[8, 4], np.array([8, 4])]),
@@ -146,6 +161,8 @@ INVALID = {
     "input_noise": [-0.1, np.nan, None],
     "nu": [0, -0.1, 1.1, np.nan, None],
     "gamma": [0, -1, np.nan, "wide", None],
+    "DeepClassifier.gamma": [-0.1, np.nan, "scale", None],
+    "alpha": [0, 1, -0.1, np.nan, None],
     "degree": [0, 1.5, None],
     "coef0": [np.nan, "one", None],
     "kappa": [-1, np.nan, "own", None],
@@ -170,6 +187,9 @@ INVALID_OTHERS = {
     "random_state": [-1, 0.5, "seed"],
     "verbose": [-1, "yes"],
     "objective": ["svdd", None],
+    "DeepClassifier.objective": ["one-class", None],
+    "radial": ["l2", 2, None],
+    "augment": ["flip", {"flip"}, 3, True],
     "kernel": [3, "gauss", None],
     "detector": [3, StandardScaler(), LocalOutlierFactor()],
     "autoencoder": [3, OneClassSVM()],
@@ -195,20 +215,25 @@ def known(cls, settings):
     return {key: value for key, value in settings.items() if key in parameters(cls)}
 
 
+def case(cases, cls, parameter):
+    """Return the case of a parameter, the class's own before the shared one; None if there is none."""
+    return cases.get(f"{cls.__name__}.{parameter}", cases.get(parameter))
+
+
 def pairs(cases):
     """Return each detector with each of its parameters that has a case."""
     return [
         pytest.param(cls, parameter, id=f"{cls.__name__}-{parameter}")
         for cls in CLASSES
         for parameter in parameters(cls)
-        if parameter in cases
+        if case(cases, cls, parameter) is not None
     ]
 
 
 KEEPING = [
     pair
     for pair in pairs(KEEPS)
-    if set(KEEPS[pair.values[1]][0]) <= set(parameters(pair.values[0]))
+    if set(case(KEEPS, *pair.values)[0]) <= set(parameters(pair.values[0]))
 ]
 
 
@@ -216,14 +241,16 @@ KEEPING = [
 def test_every_parameter_has_a_case(cls):
     shown = [pair.values[1] for pair in KEEPING if pair.values[0] is cls]
     for parameter in parameters(cls):
-        assert parameter in {*CHANGES, *shown, *APART}, "say in this file what it changes"
+        changes = case(CHANGES, cls, parameter) is not None
+        assert changes or parameter in {*shown, *APART}, "say in this file what it changes"
         numeric = any(isinstance(rule, Interval) for rule in cls._parameter_constraints[parameter])
-        assert parameter in (INVALID if numeric else INVALID_OTHERS), "say here what is invalid"
+        invalid = case(INVALID if numeric else INVALID_OTHERS, cls, parameter)
+        assert invalid, "say here what is invalid"
 
 
 @pytest.mark.parametrize(("cls", "parameter"), pairs(CHANGES))
 def test_parameter_changes_the_model(cls, parameter):
-    base, values = CHANGES[parameter]
+    base, values = case(CHANGES, cls, parameter)
     settings = [base, *({**base, parameter: value} for value in values)]
     outcomes = [outcome(small(cls, **known(cls, setting))) for setting in settings]
     for i, one in enumerate(outcomes):
@@ -234,7 +261,7 @@ def test_parameter_changes_the_model(cls, parameter):
 
 @pytest.mark.parametrize(("cls", "parameter"), KEEPING)
 def test_parameter_does_not_change_the_model(cls, parameter):
-    base, values = KEEPS[parameter]
+    base, values = case(KEEPS, cls, parameter)
     expected = outcome(small(cls, **base))
     for value in values:
         assert_array_equal(outcome(small(cls, **{**base, parameter: value})), expected)
@@ -275,12 +302,9 @@ def test_compile_changes_nothing_but_rounding(cls, monkeypatch):
     assert_allclose(actual, expected, rtol=1e-2)
 
 
-@pytest.mark.parametrize("cls", CLASSES)
-@pytest.mark.parametrize("parameter", [*INVALID, *INVALID_OTHERS])
+@pytest.mark.parametrize(("cls", "parameter"), pairs({**INVALID, **INVALID_OTHERS}))
 def test_invalid_values_are_refused_by_fit_alone(cls, parameter):
-    if parameter not in parameters(cls):
-        pytest.skip("has no such parameter")
-    for value in {**INVALID, **INVALID_OTHERS}[parameter]:
+    for value in case({**INVALID, **INVALID_OTHERS}, cls, parameter):
         detector = small(cls, **{parameter: value})
         small(cls).set_params(**{parameter: value})
         with pytest.raises(InvalidParameterError, match=f"The '{parameter}' parameter of") as error:
@@ -313,10 +337,15 @@ def shown(detector):
 
 def changed(cls):
     """Return a detector none of whose parameters is at its default, and these parameters."""
-    values = {
-        parameter: {**KEEPS, **CHANGES}.get(parameter, ({}, [True]))[1][0]
-        for parameter in parameters(cls)
-    }
+    values = {}
+    for parameter, default in inspect.signature(cls).parameters.items():
+        (_, one), (_, other) = (
+            case(cases, cls, parameter) or ({}, []) for cases in (CHANGES, KEEPS)
+        )
+        candidates = [
+            value for value in (*one, *other, True) if repr(value) != repr(default.default)
+        ]
+        values[parameter] = candidates[0]
     return cls(**values), values
 
 
@@ -342,7 +371,8 @@ def test_clone_copies_a_network_and_leaves_the_fitted_state(cls):
     state = torch.get_rng_state()
     network, decoder = nn.Linear(16, 3, bias=False), nn.Linear(3, 16)
     torch.set_rng_state(state)
-    detector = small(cls, network=network, decoder=decoder).fit(X, Y)
+    given = known(cls, {"network": network, "decoder": decoder})
+    detector = small(cls, **given).fit(X, Y)
     before = copy.deepcopy(network.state_dict())
     other = clone(detector)
     assert other.network is not network
@@ -358,7 +388,7 @@ def test_repr_is_the_call_that_makes_it(cls):
     text = repr(detector)
     assert text.startswith(f"{cls.__name__}(")
     assert "contamination=0.25" in text
-    assert shown(eval(text)) == shown(detector)
+    assert shown(eval(text, vars(skdeepad).copy())) == shown(detector)
     assert repr(detector.fit(X, Y)) == text
     assert repr(cls()) == f"{cls.__name__}()"
     with_network = cls(network=WithDropout((16,))) if "network" in parameters(cls) else cls()

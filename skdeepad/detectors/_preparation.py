@@ -70,6 +70,6 @@ def stand_ins(detector, y, *, warn=True):
             "stand in for them. Anomalies of other kinds may go unnoticed; label some with -1, or "
             "use a detector that needs none, for example DeepSVDD.",
             LabelWarning,
-            stacklevel=6,
+            stacklevel=7,
         )
     return Confetti() if images else PermutedColumns()
