@@ -39,7 +39,8 @@ def l1_norm(z: Tensor) -> Tensor:
 
 def pseudo_huber(z: Tensor) -> Tensor:
     r""":math:`\sqrt{\lVert z \rVert^2 + 1} - 1` of vectors (..., d): (...)."""
-    squared = squared_norm(z)
+    # Where the square overflows, the quotient would be NaN.
+    squared = squared_norm(z).clamp(max=torch.finfo(z.dtype).max)
     # The difference itself would be 0 in float32 for small vectors.
     return squared / ((squared + 1.0).sqrt() + 1.0)
 

@@ -58,7 +58,8 @@ def mirrored(images):
     return images.flip(-1)
 
 
-# Parameter, or class and parameter where a name has two meanings: settings both fits share, then one or more values it is changed to.
+# Parameter (with its class, where a name has two meanings): settings both fits share, then one or
+# more values it is changed to.
 CHANGES = {
     "network": ({}, [wide]),
     "hidden_layer_sizes": ({}, [(8, 5), (6,), (4, 8, 4)]),
@@ -216,7 +217,7 @@ def known(cls, settings):
 
 
 def case(cases, cls, parameter):
-    """Return the case of a parameter, the class's own before the shared one; None if there is none."""
+    """Return the case of a parameter or None; the class's own goes before the shared one."""
     return cases.get(f"{cls.__name__}.{parameter}", cases.get(parameter))
 
 
