@@ -109,6 +109,8 @@ def receptive_field(network: nn.Module) -> tuple[Field, Field]:
     >>> height.center
     1.5
     """
+    if isinstance(network, _POINTWISE + _SLIDING):
+        network = nn.Sequential(network)  # a layer alone would be followed into its functions
     try:
         graph = _Tracer().trace(network)
     except Exception as error:
@@ -134,7 +136,7 @@ def receptive_field(network: nn.Module) -> tuple[Field, Field]:
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        return isinstance(module, _POINTWISE) or super().is_leaf_module(module, name)
+        return isinstance(module, _POINTWISE + _SLIDING) or super().is_leaf_module(module, name)
 
 
 def _after(
