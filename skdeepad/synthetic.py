@@ -157,7 +157,7 @@ def _features(X, ndim, expected):
     array = np.asarray(X, dtype=np.float32)
     if array.ndim != ndim or not array.size:
         raise ValueError(f"X must hold {expected}; got shape {array.shape}.")
-    return torch.from_numpy(array)
+    return torch.tensor(array)  # a copy: torch shares no memory that cannot be written to
 
 
 def _standard_normal(shape, random_state):

@@ -13,9 +13,18 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from skdeepad import AutoEncoder, CollapseWarning, DeepSAD, DeepSVDD, LabelWarning
+from skdeepad import (
+    HSC,
+    AutoEncoder,
+    CollapseWarning,
+    DeepClassifier,
+    DeepSAD,
+    DeepSVDD,
+    LabelWarning,
+)
 from skdeepad.datasets import load_digits_anomaly
 from skdeepad.networks import MLP, LeNet
+from skdeepad.synthetic import confetti, permuted_columns
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not learn from labels:skdeepad.LabelWarning")
 
@@ -170,6 +179,220 @@ def test_nu_bounds_the_share_outside_the_sphere(nu, n, n_anomalies):
     assert outside.mean() > nu - 1 / n or outside.sum() == n - 1
     assert_allclose(detector.offset_, -(detector.radius_**2), rtol=1e-6)
     assert_array_equal(outside, detector.anomaly_score(rows)[:n] > -detector.offset_)
+
+
+# HSC
+
+RADIAL = {
+    "pseudo-huber": lambda z: np.sqrt((z**2).sum(axis=1) + 1) - 1,
+    "squared-norm": lambda z: (z**2).sum(axis=1),
+    "norm": lambda z: np.sqrt((z**2).sum(axis=1)),
+    "l1": lambda z: np.abs(z).sum(axis=1),
+}
+MOST_NORMAL = np.where(np.arange(60) < 40, 1, 0)  # so many that they are taken for what they are
+
+
+@pytest.mark.parametrize("radial", RADIAL)
+@pytest.mark.parametrize("eta", [1.0, 3.0])
+@pytest.mark.parametrize("kinds", [(0, -1), (1, -1), (-1, 0, 1)])
+def test_hsc_minimises_equation_2_20(radial, eta, kinds):
+    """Around the origin, which is where codes are measured from with labeled anomalies."""
+    y = np.array(kinds)[np.arange(len(X)) % len(kinds)]
+    h = RADIAL[radial](X @ WEIGHTS.T)
+    row_losses = np.where(y == 0, h, eta * np.where(y < 0, -np.log(1 - np.exp(-h)), h))
+    detector = HSC(radial, eta, anomaly_fraction=None, random_state=0)
+    loss = first_losses(detector, y)
+    assert_allclose(loss, [row_losses.mean()], rtol=1e-4)
+    assert not detector._objective_.center.any()
+    assert_allclose(detector.anomaly_score(X), h, rtol=1e-4)
+
+
+@pytest.mark.parametrize("radial", RADIAL)
+@pytest.mark.parametrize("eta", [1.0, 3.0])
+def test_hsc_without_labeled_anomalies_draws_rows_to_a_centre(radial, eta):
+    y = MOST_NORMAL
+    codes = X @ WEIGHTS.T
+    h = RADIAL[radial](codes - center(codes))
+    with pytest.warns(LabelWarning, match="HSC learns from labeled anomalies, and y has none"):
+        loss = first_losses(HSC(radial, eta, random_state=0), y)
+    assert_allclose(loss, [np.where(y > 0, eta * h, h).mean()], rtol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(60, 4), (40, 1, 8, 8)])
+@pytest.mark.parametrize("params", [{}, {"early_stopping": True, "n_epochs": 5}])
+def test_hsc_of_squared_norms_without_labels_is_deep_svdd(shape, params):
+    rows = np.random.default_rng(0).normal(size=shape)
+    with pytest.warns(LabelWarning, match="as DeepSVDD does") as caught:
+        hsc = small(HSC, radial="squared-norm", eta=7.0, **params).fit(rows)
+    assert [warning.filename for warning in caught] == [__file__]
+    svdd = small(DeepSVDD, pretrain=False, **params).fit(rows)
+    assert_array_equal(hsc.score_samples(rows), svdd.score_samples(rows))
+    assert hsc.offset_ == svdd.offset_
+    assert hsc.history_ == svdd.history_
+
+
+@pytest.mark.parametrize("shape", [(60, 4), (60, 1, 8, 8)])
+def test_hsc_has_bias_terms_where_anomalies_are_labeled(shape):
+    rows = np.random.default_rng(0).normal(size=shape)
+
+    def n_biases(y):
+        network = small(HSC, n_epochs=1).fit(rows, y).network_
+        return sum(name.endswith("bias") for name, _ in network.named_parameters())
+
+    with pytest.warns(LabelWarning):
+        assert n_biases(MOST_NORMAL) == 0
+    assert n_biases(Y) >= 3
+
+
+def test_hsc_takes_a_network_with_biases_as_it_is():
+    """Without a warning of collapse, unless it has no labeled anomalies to keep it from that."""
+    network = without_moving_generators(lambda: nn.Linear(4, 3))
+    detector = given(HSC, network, lr=STILL, n_epochs=1).fit(X, Y)
+    assert torch.equal(detector.network_.weight, network.weight)
+    with torch.no_grad():
+        codes = network(torch.tensor(X, dtype=torch.float32)).double().numpy()
+    expected = RADIAL["pseudo-huber"](codes)
+    assert_allclose(detector.anomaly_score(X), expected, rtol=1e-4)
+    with (
+        pytest.warns(LabelWarning),
+        pytest.warns(CollapseWarning, match="bias of Linear") as caught,
+    ):
+        given(HSC, network, lr=STILL, n_epochs=1).fit(X)
+    assert {warning.filename for warning in caught} == {__file__}
+
+
+@pytest.mark.parametrize("radial", RADIAL)
+@pytest.mark.parametrize("y", [Y, np.minimum(Y, 0), MOST_NORMAL], ids=["-1, 0, 1", "-1", "+1"])
+def test_own_threshold_of_hsc_is_a_probability_of_one_half(radial, y):
+    # Scaled so that both sides occur, whether or not there is a centre.
+    detector = given(
+        HSC, linear(WEIGHTS / 4), radial=radial, contamination="auto", lr=STILL, n_epochs=1
+    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "HSC learns from labeled anomalies", LabelWarning)
+        detector.fit(X, y)
+    score, probability = detector.anomaly_score(X), detector.anomaly_probability(X)
+    assert probability.dtype == np.float64
+    assert_allclose(probability, 1 - np.exp(-score), rtol=1e-12)
+    assert detector.offset_ == -np.log(2)
+    assert_array_equal(detector.predict(X) == -1, probability > 0.5)
+    assert set(detector.predict(X)) == {-1, 1}
+    assert_array_equal(np.argsort(probability, kind="stable"), np.argsort(score, kind="stable"))
+
+
+def test_probability_of_hsc_keeps_its_digits_near_the_centre():
+    detector = given(HSC, linear(np.eye(4)), lr=STILL, n_epochs=1).fit(X, Y)
+    tiny = np.array([[1e-9, 0, 0, 0]])
+    assert_allclose(detector.anomaly_probability(tiny), [5e-19], rtol=1e-5)
+    assert detector.anomaly_probability(tiny * 1e15) == [1.0]
+
+
+# DeepClassifier
+
+
+def logits(detector, rows):
+    """Return the weights of the head times the LeakyReLU of codes, plus its bias."""
+    weight, bias = (p.detach().double().numpy() for p in detector._objective_.head.parameters())
+    codes = rows @ WEIGHTS.T
+    return (np.where(codes > 0, codes, 0.1 * codes) @ weight.T + bias)[:, 0]
+
+
+@pytest.mark.parametrize(
+    ("params", "row_loss"),
+    [
+        ({}, lambda p, y: -np.log(p)),
+        (
+            {"objective": "focal"},
+            lambda p, y: -0.5 * (1 - p) ** 2 * np.log(p),
+        ),
+        (
+            {"objective": "focal", "gamma": 0.7, "alpha": 0.2},
+            lambda p, y: -np.where(y < 0, 0.2, 0.8) * (1 - p) ** 0.7 * np.log(p),
+        ),
+    ],
+    ids=["cross-entropy", "focal", "focal with numbers"],
+)
+@pytest.mark.parametrize("kinds", [(0, -1), (1, -1), (-1, 0, 1)])
+def test_deep_classifier_minimises_its_loss(params, row_loss, kinds):
+    y = np.array(kinds)[np.arange(len(X)) % len(kinds)]
+    detector = DeepClassifier(**params, anomaly_fraction=None, random_state=0)
+    detector.set_params(network=linear(WEIGHTS), input_noise=0.0, batch_size=60, lr=STILL)
+    loss = detector.set_params(n_epochs=1).fit(X, y).history_["train"]["loss"]
+    logit = logits(detector, X)
+    p = 1 / (1 + np.exp(np.where(y < 0, -logit, logit)))
+    assert_allclose(loss, [row_loss(p, y).mean()], rtol=1e-4)
+    assert_allclose(detector.anomaly_score(X), logit, rtol=1e-4, atol=1e-5)
+
+
+def test_own_threshold_of_the_classifier_is_a_probability_of_one_half():
+    detector = small(DeepClassifier, contamination="auto", n_epochs=20).fit(X, Y)
+    rows = np.r_[X, 100 * X]
+    score, probability = detector.anomaly_score(rows), detector.anomaly_probability(rows)
+    assert probability.dtype == np.float64
+    assert_allclose(probability, 1 / (1 + np.exp(-score)), rtol=1e-12)
+    assert detector.offset_ == 0
+    assert_array_equal(detector.predict(rows) == -1, probability > 0.5)
+    assert set(detector.predict(rows)) == {-1, 1}
+
+
+def correlated(n, seed):
+    """Rows whose four columns hold nearly the same number."""
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(n, 1)) + 0.2 * rng.normal(size=(n, 4))
+
+
+def waves(n, seed):
+    """Images of one smooth wave each."""
+    rng = np.random.default_rng(seed)
+    phase, rate = rng.uniform(0, 6, size=(n, 1, 1, 1)), rng.uniform(0.2, 0.5, size=(n, 1, 1, 1))
+    place = np.arange(16)
+    return np.sin(phase + rate * (place + place[:, None])).astype(np.float32)
+
+
+@pytest.mark.parametrize("objective", ["cross-entropy", "focal"])
+@pytest.mark.parametrize(
+    ("draw", "spoil", "made"),
+    [
+        (correlated, lambda rows: permuted_columns(rows, random_state=9), "permuted columns"),
+        (waves, lambda rows: confetti(rows, random_state=9)[0], "blobs pasted in"),
+    ],
+    ids=["tables", "images"],
+)
+def test_synthetic_anomalies_stand_in_for_labeled_ones(objective, draw, spoil, made):
+    detector = DeepClassifier(objective, n_epochs=40, batch_size=32, random_state=0, device="cpu")
+    with pytest.warns(LabelWarning, match=f"y has none: .*{made}.* stand in") as caught:
+        detector.fit(draw(200, 0))
+    assert [warning.filename for warning in caught] == [__file__]
+    rows, truth = np.r_[draw(200, 1), spoil(draw(200, 2))], np.repeat([1, -1], 200)
+    assert len(np.unique(detector.score_samples(rows))) > 390
+    assert detector.score(rows, truth) > 0.85
+
+
+def test_one_labeled_anomaly_is_enough_to_make_none():
+    y = np.where(np.arange(60) == 59, -1, 0)
+    detector = given_classifier(n_epochs=1).fit(X, y)  # a warning is an error here
+    logit = logits(detector, X)
+    expected = np.log(1 + np.exp(np.where(y < 0, -logit, logit))).mean()
+    assert_allclose(detector.history_["train"]["loss"], [expected], rtol=1e-4)
+
+
+def given_classifier(**params):
+    numbers = {"input_noise": 0.0, "batch_size": 60, "lr": STILL, "anomaly_fraction": None}
+    return DeepClassifier(network=linear(WEIGHTS), **{**numbers, "random_state": 0, **params})
+
+
+@pytest.mark.filterwarnings("ignore:DeepClassifier learns from labeled anomalies")
+def test_held_out_anomalies_are_the_same_in_each_epoch():
+    """Those of training are made anew."""
+    params = {"early_stopping": True, "validation_fraction": 0.3, "input_noise": 0.5}
+    losses = given_classifier(n_epochs=4, **params).fit(X).history_["train"]
+    assert len(set(losses["validation_loss"])) == 1
+    assert len(set(losses["loss"])) == 4
+    other = given_classifier(n_epochs=4, **params).fit(X).history_["train"]
+    assert other == losses
+
+
+# The centre
 
 
 @pytest.mark.parametrize("cls", HYPERSPHERE)

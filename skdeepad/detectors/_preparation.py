@@ -34,9 +34,10 @@ def _augmentation(detector):
     if augment is None or callable(augment):
         return augment
     names = list(AUGMENTATIONS) if augment == "standard" else list(augment)
-    if not names or not all(name in AUGMENTATIONS for name in names):
+    known = list(AUGMENTATIONS)  # a name may be anything, hashable or not
+    if not names or not all(name in known for name in names):
         raise ValueError(
-            f"augment must name one or more of {list(AUGMENTATIONS)}, be 'standard' for all of "
+            f"augment must name one or more of {known}, be 'standard' for all of "
             f"them, a function of a batch, or None; got {augment!r}."
         )
     shape = detector.input_shape_
