@@ -55,7 +55,7 @@ def _is_table(shape):
     return len(shape) != 3 or shape[1] == 1
 
 
-def stand_ins(detector, y, *, warn=True):
+def stand_ins(detector, y, *, warn=True, stacklevel=7):
     """Return what makes anomalies where none are labeled, or None; tell the user of it."""
     if (y < 0).any():
         return None
@@ -71,6 +71,6 @@ def stand_ins(detector, y, *, warn=True):
             "stand in for them. Anomalies of other kinds may go unnoticed; label some with -1, or "
             "use a detector that needs none, for example DeepSVDD.",
             LabelWarning,
-            stacklevel=7,
+            stacklevel=stacklevel,
         )
     return Confetti() if images else PermutedColumns()

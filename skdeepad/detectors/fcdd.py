@@ -66,11 +66,11 @@ class MapObjective(PreparedObjective):
         masks = batch.x[:, self.channels]  # (n, h, w)
         # A heat map spreads a number over an area of stride x stride: back to the map's units.
         heat = self.upsample(maps) * (self.fields[0].stride * self.fields[1].stride)
-        normal = torch.where(batch.y < 0, 1, batch.y)[:, None, None]
         of_pixels = losses.hypersphere_classification(
-            heat, torch.where(masks > 0.5, -1, normal), **self.numbers()
+            heat, torch.where(masks > 0.5, -1, 1), **self.numbers()
         )
-        return torch.where(masks[:, 0, 0] < 0, of_image, of_pixels.flatten(1).mean(1))
+        annotated = (batch.y < 0) & (masks[:, 0, 0] >= 0)
+        return torch.where(annotated, of_pixels.flatten(1).mean(1), of_image)
 
     def _with_masks(self, batch, masks):
         if masks is None:
@@ -336,7 +336,7 @@ class FCDD(DeepDetector):
             network,
             shape,
             None if self.sigma == "auto" else self.sigma,
-            preparation(self, stand_ins(self, y, warn=False)),
+            preparation(self, stand_ins(self, y, warn=False, stacklevel=8)),
             eta=self.eta,
         )
         return [self._stage("train", objective, anomaly_fraction=self.anomaly_fraction)]
