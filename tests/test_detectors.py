@@ -21,6 +21,7 @@ from skdeepad import (
     DeepSAD,
     DeepSVDD,
     LabelWarning,
+    synthetic,
 )
 from skdeepad.datasets import load_digits_anomaly
 from skdeepad.networks import MLP, LeNet
@@ -390,6 +391,26 @@ def test_held_out_anomalies_are_the_same_in_each_epoch():
     assert len(set(losses["loss"])) == 4
     other = given_classifier(n_epochs=4, **params).fit(X).history_["train"]
     assert other == losses
+
+
+@pytest.mark.filterwarnings("ignore:DeepClassifier learns from labeled anomalies")
+@pytest.mark.parametrize(
+    ("maker", "rows"), [("PermutedColumns", X), ("Confetti", X.reshape(60, 1, 2, 2) + 9)]
+)
+def test_synthetic_anomalies_are_made_of_rows_alone(maker, rows, monkeypatch):
+    """Not of the zeros that fill up a slice of held-out rows."""
+    seen = []
+    make = getattr(synthetic, maker).__call__
+
+    def spy(self, x, noise):
+        seen.append(x.flatten(1).numpy())
+        return make(self, x, noise)
+
+    monkeypatch.setattr(getattr(synthetic, maker), "__call__", spy)
+    small(DeepClassifier, early_stopping=True, validation_fraction=0.25).fit(rows)
+    assert [len(x) for x in seen] == [32, 32, 15] * 2
+    known = rows.reshape(60, 4).astype(np.float32)
+    assert all((x[:, None] == known).all(axis=2).any(axis=1).all() for x in seen)
 
 
 # The centre
