@@ -29,7 +29,7 @@ def detector(request):
     """Each deep detector in turn, with as many epochs as the tests below count on."""
     detector = quick(request.param, n_epochs=4)
     if "pretrain" in detector.get_params():
-        detector.set_params(pretrain_n_epochs=3)
+        detector.set_params(pretrain=True, pretrain_n_epochs=3)
     return detector
 
 
