@@ -44,7 +44,7 @@ from sklearn.preprocessing import StandardScaler
 
 import skdeepad
 from benchmarks import standins
-from benchmarks.tabular import load, table_rst
+from benchmarks.running import load, table_rst
 from skdeepad import DeepSAD
 from skdeepad.datasets import make_partial_labels
 from skdeepad.engine import Sampler

@@ -35,7 +35,8 @@ from sklearn.model_selection import ParameterGrid, train_test_split
 from sklearn.neighbors import KernelDensity
 from sklearn.svm import OneClassSVM
 
-from benchmarks.tabular import PAPER_SIZES, RESULTS, TABLES, key, load, make_task, report
+from benchmarks.running import RESULTS, load
+from benchmarks.tabular import PAPER_SIZES, TABLES, key, make_task, report
 from skdeepad import SSAD, AutoEncoder
 from skdeepad.model_selection import LabeledStratifiedKFold, labeled_roc_auc_score
 

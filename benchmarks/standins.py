@@ -51,7 +51,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.mixture import GaussianMixture
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.tabular import table_rst
+from benchmarks.running import table_rst
 from skdeepad.datasets import load_odds
 
 CACHE = Path(__file__).parent / ".cache" / "standins"

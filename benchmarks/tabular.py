@@ -23,12 +23,10 @@ In all of them features are standardized by the training rows and nothing is tun
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import time
 from pathlib import Path
 
-import joblib
 import numpy as np
 import sklearn
 import torch
@@ -38,10 +36,10 @@ from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
 import skdeepad
+from benchmarks.running import RESULTS, load, mean_and_deviation, run_missing, table_rst
 from skdeepad import AutoEncoder, DeepSAD, DeepSVDD
 from skdeepad.datasets import load_odds, make_partial_labels
 
-RESULTS = Path(__file__).parent / "results"
 TABLES = ("arrhythmia", "cardio", "satellite", "satimage-2", "shuttle", "thyroid")
 SETTINGS = ("paper", "defaults", "tenth", "user")
 PAPER_SIZES = dict.fromkeys(TABLES, (32, 16, 8)) | {
@@ -137,18 +135,11 @@ def run(setting, table, method, seed):
     }
 
 
-def load(path):
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
 def key(result):
     return result["setting"], result["data"], result["method"], result["seed"]
 
 
 def run_all(settings, tables, methods, seeds, n_jobs, path):
-    done = {key(result) for result in load(path)}
     tasks = [
         (setting, table, method, seed)
         for seed in range(seeds)
@@ -157,31 +148,7 @@ def run_all(settings, tables, methods, seeds, n_jobs, path):
         for method in detectors(setting, table, 1000)
         if any(method.startswith(wanted) for wanted in methods)
     ]
-    tasks = [task for task in tasks if task not in done]
-    parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered", pre_dispatch=n_jobs)
-    path.parent.mkdir(exist_ok=True)
-    start = time.perf_counter()
-    for number, result in enumerate(parallel(joblib.delayed(run)(*task) for task in tasks), 1):
-        with path.open("a") as file:
-            file.write(json.dumps(result) + "\n")
-        left = (time.perf_counter() - start) / number * (len(tasks) - number)
-        print(
-            f"{number}/{len(tasks)} {' '.join(map(str, key(result)))}: {result['auc']:.1f} "
-            f"({result['seconds']:.0f} s; {left / 60:.0f} min left)",
-            flush=True,
-        )
-
-
-def table_rst(header, rows):
-    """Lay out a reStructuredText table."""
-    cells = [list(map(str, row)) for row in [header, *rows]]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
-    rule = " ".join("=" * width for width in widths)
-    lines = [
-        " ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in cells
-    ]
-    return "\n".join([rule, lines[0], rule, *lines[1:], rule])
+    run_missing(run, tasks, key, path, n_jobs)
 
 
 FIELDS = {
@@ -198,11 +165,7 @@ def values_of(results, method, table, field):
 
 def row_of(name, values):
     """Lay out mean and standard deviation by table, and the mean of the means."""
-    cells = []
-    for v in values:
-        spread = f"±{np.std(v, ddof=1):.1f}" if len(v) > 1 else ""
-        seeds = f" ({len(v)})" if len(v) < 10 else ""
-        cells.append(f"{np.mean(v):.1f}{spread}{seeds}" if v else "")
+    cells = [mean_and_deviation(of_table, full=10) for of_table in values]
     mean = f"{np.mean([np.mean(v) for v in values]):.1f}" if all(values) else ""
     return [name, *cells, mean]
 
