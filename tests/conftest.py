@@ -61,6 +61,8 @@ LEARNERS = [
 NON_LEARNERS = [name for name in DETECTORS if name not in LEARNERS]
 # They say so where no anomaly is labeled.
 WANT_ANOMALIES = [name for name in DETECTORS if name.startswith(("HSC", "DeepClassifier", "FCDD"))]
+# Their networks are fully convolutional.
+WANT_MAPS = [name for name in DETECTORS if name.startswith("FCDD")]
 # They count unlabeled rows as normal.
 UNLABELED_ARE_NORMAL = [name for name in DETECTORS if name.startswith("DeepClassifier")]
 CLASSES = list(dict.fromkeys(cls for cls, _ in DETECTORS.values()))
@@ -98,6 +100,23 @@ class WithDropout(nn.Sequential):
             nn.LeakyReLU(0.1),
             nn.Linear(8, 4, bias=False),
         )
+
+
+class MapsWithDropout(nn.Sequential):
+    """The same, for detectors that want maps."""
+
+    def __init__(self, input_shape):
+        super().__init__(
+            nn.Conv2d(input_shape[0], 8, 3, padding=1, bias=False),
+            nn.Dropout(0.5),
+            nn.LeakyReLU(0.1),
+            nn.Conv2d(8, 1, 1, bias=False),
+        )
+
+
+def with_dropout(name):
+    """Return the class of a user's network for a detector."""
+    return MapsWithDropout if name in WANT_MAPS else WithDropout
 
 
 class PlainDecoder(nn.Sequential):

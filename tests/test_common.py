@@ -26,10 +26,11 @@ from conftest import (
     NON_LEARNERS,
     UNLABELED_ARE_NORMAL,
     WANT_ANOMALIES,
+    WANT_MAPS,
     PlainDecoder,
-    WithDropout,
     quick,
     table,
+    with_dropout,
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -621,6 +622,10 @@ def test_images_and_flat_rows_are_the_same(name):
 @pytest.mark.parametrize("name", DEEP)
 def test_images_scored_by_a_detector_of_rows(name):
     detector = quick(name).fit(FLAT)
+    if name in WANT_MAPS:  # they read a row as a signal, and have no use for another shape
+        with pytest.raises(ValueError, match=r"shape \(1, 8, 8\); expected \(1, 1, 64\)"):
+            detector.score_samples(IMAGES)
+        return
     assert detector.input_shape_ == (64,)
     assert_array_equal(detector.score_samples(IMAGES), detector.score_samples(FLAT))
 
@@ -697,7 +702,7 @@ def test_same_seed_same_model(name):
 def test_same_seed_same_model_in_threads(name, own_network):
     if own_network and name not in DEEP:
         pytest.skip("has no network")
-    params = {"network": WithDropout, "decoder": PlainDecoder} if own_network else {}
+    params = {"network": with_dropout(name), "decoder": PlainDecoder} if own_network else {}
     seeds = [0, 1, 2, 3] * 2
     serial = [quick(name, random_state=seed, **params).fit(X, Y) for seed in seeds[:4]]
     with ThreadPoolExecutor(4) as pool:
@@ -710,6 +715,8 @@ def test_same_seed_same_model_in_threads(name, own_network):
 
 
 def test_number_of_threads_does_not_change_the_model(name):
+    if name in WANT_MAPS:
+        pytest.skip("convolutions add up in an order that depends on the number of threads")
     before = torch.get_num_threads()
     rows = np.random.default_rng(0).normal(size=(3000, 4))
     try:
@@ -792,14 +799,16 @@ def test_global_generators_are_not_moved(name, random_state):
 @pytest.mark.parametrize("name", DEEP)
 @pytest.mark.parametrize("random_state", [0, None])
 def test_global_generators_are_not_moved_by_a_network_with_dropout(name, random_state):
-    detector = quick(name, network=WithDropout, decoder=PlainDecoder, random_state=random_state)
+    detector = quick(
+        name, network=with_dropout(name), decoder=PlainDecoder, random_state=random_state
+    )
     detector.fit(X, Y).predict(X)
 
 
 @pytest.mark.parametrize("name", DEEP)
-@pytest.mark.parametrize("network", [None, WithDropout])
-def test_global_generators_are_not_read(name, network):
-    params = {} if network is None else {"network": network, "decoder": PlainDecoder}
+@pytest.mark.parametrize("own_network", [False, True])
+def test_global_generators_are_not_read(name, own_network):
+    params = {"network": with_dropout(name), "decoder": PlainDecoder} if own_network else {}
     numpy_state, torch_state = np.random.get_state(), torch.get_rng_state()
     seeded, unseeded = [], []
     try:
@@ -820,7 +829,7 @@ def test_global_generators_are_not_read(name, network):
 
 @pytest.mark.parametrize("name", DEEP)
 def test_scoring_is_repeatable_with_a_network_with_dropout(name):
-    detector = quick(name, network=WithDropout, decoder=PlainDecoder).fit(X, Y)
+    detector = quick(name, network=with_dropout(name), decoder=PlainDecoder).fit(X, Y)
     assert_array_equal(detector.score_samples(X), detector.score_samples(X))
 
 
@@ -902,8 +911,12 @@ def test_models_trained_on_a_gpu_load_without_one(name, monkeypatch):
 @pytest.mark.parametrize("pretrain", [True, False])
 def test_every_weight_moves_and_the_given_network_does_not(name, pretrain):
     torch_state = torch.get_rng_state()
-    network = MLP((4,), (8, 4))
-    decoder = network.decoder()
+    if name in WANT_MAPS:
+        network = with_dropout(name)((1, 1, 4))
+        decoder = with_dropout(name)((1, 1, 4))  # it takes no part
+    else:
+        network = MLP((4,), (8, 4))
+        decoder = network.decoder()
     torch.set_rng_state(torch_state)
     given_weights = copy.deepcopy([*network.parameters(), *decoder.parameters()])
     detector = quick(name, network=network, decoder=decoder)

@@ -41,6 +41,10 @@ def linear(input_shape):
     return nn.Linear(16, 4, bias=False)
 
 
+def to_maps(input_shape):
+    return nn.Conv2d(input_shape[0], 4, 3, padding=1, bias=False)
+
+
 # The loss of a linear network falls from the first epoch on, on held-out rows too.
 EARLY = {
     "early_stopping": True,
@@ -52,6 +56,9 @@ EARLY = {
     "anomaly_fraction": None,
     "eta": 0.01,
 }
+
+
+EARLY_MAPS = {**EARLY, "network": to_maps}
 
 
 def mirrored(images):
@@ -93,6 +100,14 @@ CHANGES = {
         {"input_shape": (1, 4, 4), "hidden_layer_sizes": None},
         ["standard", ["flip"], ("crop",), ["color"], ["noise"], ["noise", "flip"], mirrored],
     ),
+    "FCDD.network": ({}, [to_maps]),
+    "FCDD.augment": (
+        {"input_shape": (1, 2, 8), "hidden_layer_sizes": None},
+        ["standard", ["flip"], ("crop",), ["color"], ["noise"], ["noise", "flip"], mirrored],
+    ),
+    "FCDD.validation_fraction": (EARLY_MAPS, [0.4]),
+    "FCDD.n_iter_no_change": ({**EARLY_MAPS, "tol": 1e3, "n_iter_no_change": 3}, [1]),
+    "FCDD.tol": ({**EARLY_MAPS, "n_iter_no_change": 1}, [1e3]),
     "radial": ({"radial": "pseudo-huber"}, ["squared-norm", "norm", "l1"]),
     "objective": ({}, ["soft-boundary"]),
     "DeepClassifier.objective": ({}, ["focal"]),
@@ -134,6 +149,7 @@ KEEPS = {
         {"input_shape": (1, 4, 4), "hidden_layer_sizes": None, "augment": ["flip", "noise"]},
         [("noise", "flip"), ["flip", "noise", "flip"]],
     ),
+    "sigma": ({}, [0.5, 3.0]),  # that of heat maps is shown in test_fcdd.py
     "n_branches": ({"network": wide, "n_branches": 2}, [1, 3]),
     "squash": ({"network": wide, "squash": 2.0}, [None, 0.5]),
     "hidden_layer_sizes": ({}, [[8, 4], np.array([8, 4])]),
@@ -164,6 +180,7 @@ INVALID = {
     "gamma": [0, -1, np.nan, "wide", None],
     "DeepClassifier.gamma": [-0.1, np.nan, "scale", None],
     "alpha": [0, 1, -0.1, np.nan, None],
+    "sigma": [0, -1.0, np.nan, "wide", None],
     "degree": [0, 1.5, None],
     "coef0": [np.nan, "one", None],
     "kappa": [-1, np.nan, "own", None],
@@ -273,6 +290,8 @@ def test_parameter_does_not_change_the_model(cls, parameter):
 def test_what_weighs_labels_does_nothing_without_them(cls, parameter):
     if parameter not in parameters(cls):
         pytest.skip("has no such parameter")
+    if parameter == "eta" and cls is skdeepad.FCDD:
+        pytest.skip("weighs the anomalies it makes itself")
     (_, values) = CHANGES[parameter]
     expected = small(cls).fit(X).score_samples(X)
     for value in values:
@@ -371,6 +390,8 @@ def test_clone_and_set_params(cls):
 def test_clone_copies_a_network_and_leaves_the_fitted_state(cls):
     state = torch.get_rng_state()
     network, decoder = nn.Linear(16, 3, bias=False), nn.Linear(3, 16)
+    if cls is skdeepad.FCDD:
+        network = to_maps((1, 1, 16))
     torch.set_rng_state(state)
     given = known(cls, {"network": network, "decoder": decoder})
     detector = small(cls, **given).fit(X, Y)

@@ -1,6 +1,9 @@
 """Receptive fields against the pixels that really have an influence; fully convolutional nets."""
 
+import copy
 import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -22,7 +25,6 @@ from skdeepad.networks import (
     gaussian,
     receptive_field,
 )
-
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
 
@@ -251,6 +253,43 @@ def test_networks_that_cannot_be_followed_are_refused():
 
     with pytest.raises(ValueError, match=r"joins maps of strides \[1, 1\] and \[2, 2\]"):
         receptive_field(Joining())
+
+
+class Waiting(nn.Module):
+    """Is followed for as long as another thread needs."""
+
+    def __init__(self, entered, leave):
+        super().__init__()
+        self.signals = [entered, leave]
+        self.layer = nn.Conv2d(1, 1, 3)
+
+    def forward(self, x):
+        self.signals[0].set()
+        self.signals[1].wait(10)
+        return self.layer(x)
+
+
+def test_other_threads_compute_meanwhile():
+    entered, leave = threading.Event(), threading.Event()
+    other, x = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)), torch.randn(4, 1, 6, 6)
+    expected = copy.deepcopy(other)(x)
+    with ThreadPoolExecutor() as pool:
+        fields = pool.submit(receptive_field, Waiting(entered, leave))
+        assert entered.wait(10)
+        try:
+            assert torch.equal(other(x), expected)
+        finally:
+            leave.set()
+        assert fields.result()[0] == Field(3, 1, 0)
+
+
+def test_fields_may_be_computed_in_threads():
+    call = nn.Module.__call__
+    network = fcn_cifar10((3, 32, 32), (2, 2, 2, 2))
+    with ThreadPoolExecutor(4) as pool:
+        fields = list(pool.map(receptive_field, [network] * 40))
+    assert set(fields) == {(Field(22, 4, -9), Field(22, 4, -9))}
+    assert nn.Module.__call__ is call
 
 
 # The networks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -33,6 +34,7 @@ _POINTWISE = (
     nn.Tanh,
 )
 _SLIDING = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
+_TRACING = threading.Lock()  # two at a time would undo each other's changes of torch
 _POINTWISE_FUNCTIONS = {
     *("add", "iadd", "sub", "mul", "imul", "truediv", "neg", "cat", "concat", "clone"),
     *("relu", "relu_", "leaky_relu", "elu", "gelu", "silu", "sigmoid", "tanh", "softplus"),
@@ -112,7 +114,8 @@ def receptive_field(network: nn.Module) -> tuple[Field, Field]:
     if isinstance(network, _POINTWISE + _SLIDING):
         network = nn.Sequential(network)  # a layer alone would be followed into its functions
     try:
-        graph = _Tracer().trace(network)
+        with _TRACING:
+            graph = _Tracer().trace(network)
     except Exception as error:
         raise ValueError(
             f"The layers of {type(network).__name__} cannot be followed to compute its receptive "
@@ -135,6 +138,22 @@ def receptive_field(network: nn.Module) -> tuple[Field, Field]:
 
 
 class _Tracer(fx.Tracer):
+    """Follows the calls of its own thread: while it does, torch hands it those of all threads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.thread = threading.get_ident()
+
+    def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        if threading.get_ident() != self.thread:
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: Any) -> Any:
+        if threading.get_ident() != self.thread:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
+
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
         return isinstance(module, _POINTWISE + _SLIDING) or super().is_leaf_module(module, name)
 
