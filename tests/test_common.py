@@ -715,8 +715,6 @@ def test_same_seed_same_model_in_threads(name, own_network):
 
 
 def test_number_of_threads_does_not_change_the_model(name):
-    if name in WANT_MAPS:
-        pytest.skip("convolutions add up in an order that depends on the number of threads")
     before = torch.get_num_threads()
     rows = np.random.default_rng(0).normal(size=(3000, 4))
     try:

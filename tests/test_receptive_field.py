@@ -121,6 +121,10 @@ class Residual(nn.Module):
         return self.pool(x).abs()
 
 
+class OwnConvolution(nn.Conv2d):
+    """A user's kind of convolution."""
+
+
 class Nested(nn.Module):
     """Blocks within blocks, one of them used twice."""
 
@@ -146,6 +150,7 @@ NETWORKS = {
     "nested": (Nested, 1, (7, 1, -3)),
     "one pixel": (lambda: nn.Conv2d(1, 3, 1), 1, (1, 1, 0)),
     "gaps": (lambda: nn.Conv2d(1, 1, 2, stride=5), 1, (2, 5, 0)),
+    "own convolution": (lambda: nn.Sequential(OwnConvolution(1, 1, 4)), 1, (4, 1, 0)),
     "weights in norm": (
         lambda: nn.utils.parametrizations.weight_norm(nn.Conv2d(1, 1, 3, padding=1)),
         1,

@@ -75,7 +75,6 @@ class MapObjective(PreparedObjective):
     def _with_masks(self, batch, masks):
         if masks is None:
             return batch
-        masks = torch.where((batch.y < 0)[:, None, None], masks, -1.0)
         return batch._replace(x=torch.cat([batch.x, masks[:, None]], dim=1))
 
 

@@ -270,10 +270,9 @@ def _run_epoch(
 
 
 def _multiplications(stage: Stage, rows: Rows) -> float:
-    """Estimate those of a forward pass: exact for dense layers, without bound for images."""
-    if rows.x.dim() > 2:
-        return math.inf
-    return stage.batch_size * sum(weight.numel() for weight in stage.objective.parameters())
+    """Bound those of a forward pass: for images as if no layer made them smaller."""
+    weights = sum(weight.numel() for weight in stage.objective.parameters())
+    return stage.batch_size * weights * math.prod(rows.x.shape[2:])
 
 
 def draw_noise(objective: Objective, x: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
