@@ -11,7 +11,7 @@ Sizes:
 
 small
     For a CPU: the first three classes, 1,000 normal and 1,000 auxiliary images, 2,000 test images,
-    few filters, about 160 steps of 128 images.
+    few filters, about 160 steps of 64 images.
 full
     For a GPU: all classes and images, the thesis's networks, batches of 256, 50 epochs.
 """
@@ -150,14 +150,14 @@ def make_task(size, data, normal, seed, n_auxiliary=None):
 def make_detector(size, data, method, n_normal, seed):
     filters, dense, maps = NETWORKS[size][data]
     settings = {
-        "batch_size": 128 if size == "small" else 256,
+        "batch_size": 64 if size == "small" else 256,
         "lr_schedule": "cosine",
         "random_state": seed,
     }
     if size == "full":
         settings["n_epochs"] = 50
     else:  # the same number of steps with and without auxiliary images
-        settings["n_epochs"] = round(160 * (128 if method == "DeepSVDD" else 64) / n_normal)
+        settings["n_epochs"] = round(160 * (64 if method == "DeepSVDD" else 32) / n_normal)
     if method != "DeepSVDD":
         settings["augment"] = "standard" if data == "cifar10" else ["crop", "noise"]
     if method == "FCDD":

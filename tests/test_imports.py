@@ -171,7 +171,7 @@ def test_every_part_is_found():
         "solvers",
     }
     assert arrows("skdeepad.deep") >= {"base", "engine"}
-    assert arrows("skdeepad.objectives") >= {"losses", "engine"}
+    assert arrows("skdeepad.objectives") == {"augmentation", "engine", "losses", "synthetic"}
 
 
 @pytest.mark.parametrize(

@@ -220,6 +220,9 @@ class Of(nn.Module):
 UNSUPPORTED = {
     "layer '1', Flatten": lambda: nn.Sequential(nn.Conv2d(1, 1, 3), nn.Flatten()),
     "layer '0', Linear": lambda: nn.Sequential(nn.Linear(3, 3)),
+    "layer '0', Conv2d": lambda: nn.Sequential(
+        nn.Conv2d(1, 1, 3, padding=1, padding_mode="circular")
+    ),
     "layer '0', Upsample": lambda: nn.Sequential(nn.Upsample(scale_factor=2)),
     "layer '0', ConvTranspose2d": lambda: nn.Sequential(nn.ConvTranspose2d(1, 1, 3)),
     "layer '0', AdaptiveAvgPool2d": lambda: nn.Sequential(nn.AdaptiveAvgPool2d(1)),

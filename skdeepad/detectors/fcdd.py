@@ -106,10 +106,11 @@ class FCDD(DeepDetector):
     Without labeled anomalies, synthetic ones stand in, made anew of every second image in each
     batch: confetti, blobs pasted in, whose masks are known (:func:`skdeepad.synthetic.confetti`).
 
-    A table's row is read as a one-channel signal: the network sees neighboring columns together,
-    :meth:`explain` gives a value for each column, and without labeled anomalies rows with permuted
-    columns stand in, with a warning. Standardize tables first, for example with
-    :class:`~sklearn.preprocessing.StandardScaler` in a pipeline.
+    A row of a table is read as a one-channel signal: the network sees neighboring columns together,
+    and :meth:`explain` gives a value for each column, of how strange it looks among them. The
+    strange one itself stands out only where masks have shown the network which it is. Without
+    labeled anomalies rows with permuted columns stand in, with a warning. Standardize tables first,
+    for example with :class:`~sklearn.preprocessing.StandardScaler` in a pipeline.
 
     Parameters
     ----------

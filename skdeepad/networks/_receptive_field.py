@@ -166,7 +166,8 @@ def _after(
         layer = network.get_submodule(str(node.target))
         if isinstance(layer, _POINTWISE):
             return before
-        if isinstance(layer, _SLIDING) and before is not None:
+        around = getattr(layer, "padding_mode", None) == "circular"  # joins opposite borders
+        if isinstance(layer, _SLIDING) and before is not None and not around:
             return _slid(layer, before)
         name = f"layer {node.target!r}, {type(layer).__name__}"
     else:
