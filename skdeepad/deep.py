@@ -44,9 +44,9 @@ n_branches : int, default={n_branches}
 squash : float or None, default={squash}
     Limit beyond which features grow by their logarithm only, in the default network for tables:
     heavy tails would otherwise rule the distances. None leaves features as they are.
-input_noise : float, default={input_noise}
+input_noise : float or "auto", default="{input_noise}"
     Standard deviation of the normal noise added to features in training, in units of each
-    feature's own standard deviation. 0 adds none.""",
+    feature's own standard deviation. 0 adds none. "auto": 0.5 for tables, 0 for images.""",
     "label_parameters": """\
 anomaly_fraction : float or None, default={anomaly_fraction}
     Share of places in each batch that cycle through the labeled anomalies, if there are any:

@@ -95,7 +95,7 @@ CHANGES = {
     "eta": ({}, [4.0]),
     "n_branches": ({"n_branches": 2}, [1, 3]),
     "squash": ({"squash": 2.0}, [None, 0.5]),
-    "input_noise": ({"input_noise": 0.3}, [0.0, 1.0]),
+    "input_noise": ({"input_noise": 0.3}, [0.0, 1.0, "auto"]),
     "augment": (
         {"input_shape": (1, 4, 4), "hidden_layer_sizes": None},
         ["standard", ["flip"], ("crop",), ["color"], ["noise"], ["noise", "flip"], mirrored],
@@ -175,7 +175,7 @@ INVALID = {
     "eta": [0, -1, np.nan, None],
     "n_branches": [0, -1, 1.5, None],
     "squash": [0, -1.0, np.nan],
-    "input_noise": [-0.1, np.nan, None],
+    "input_noise": [-0.1, np.nan, "some", None],
     "nu": [0, -0.1, 1.1, np.nan, None],
     "gamma": [0, -1, np.nan, "wide", None],
     "DeepClassifier.gamma": [-0.1, np.nan, "scale", None],
@@ -283,6 +283,14 @@ def test_parameter_does_not_change_the_model(cls, parameter):
     expected = outcome(small(cls, **base))
     for value in values:
         assert_array_equal(outcome(small(cls, **{**base, parameter: value})), expected)
+
+
+@pytest.mark.parametrize("cls", [cls for cls in CLASSES if "input_noise" in parameters(cls)])
+@pytest.mark.parametrize(("shape", "noise"), [(None, 0.5), ((1, 4, 4), 0.0)])
+def test_auto_noise_is_for_tables_alone(cls, shape, noise):
+    settings = {"input_shape": shape, "hidden_layer_sizes": None}
+    expected = outcome(small(cls, input_noise=noise, **settings))
+    assert_array_equal(outcome(small(cls, input_noise="auto", **settings)), expected)
 
 
 @pytest.mark.parametrize("parameter", ["eta", "anomaly_fraction"])

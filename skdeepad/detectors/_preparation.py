@@ -12,10 +12,13 @@ from skdeepad.base import LabelWarning
 from skdeepad.objectives import Preparation
 from skdeepad.synthetic import Confetti, PermutedColumns
 
+TABLE_NOISE = 0.5
+"""What input_noise="auto" is for tables."""
+
 TABLE_CONSTRAINTS = {
     "n_branches": [Interval(Integral, 1, None, closed="left")],
     "squash": [Interval(Real, 0, None, closed="neither"), None],
-    "input_noise": [Interval(Real, 0, None, closed="left")],
+    "input_noise": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
 }
 LABEL_CONSTRAINTS = {
     "anomaly_fraction": [Interval(Real, 0, 1, closed="neither"), None],
@@ -26,6 +29,8 @@ LABEL_CONSTRAINTS = {
 def preparation(detector, synthetic=None):
     """Return the preparation that a detector's `input_noise` and `augment` ask for."""
     input_noise = getattr(detector, "input_noise", 0.0)
+    if input_noise == "auto":
+        input_noise = TABLE_NOISE if _is_table(detector.input_shape_) else 0.0
     return Preparation(input_noise, _augmentation(detector), synthetic)
 
 

@@ -130,7 +130,7 @@ class DeepClassifier(DeepDetector):
         input_shape=None,
         n_branches=8,
         squash=2.0,
-        input_noise=0.5,
+        input_noise="auto",
         anomaly_fraction=0.5,
         augment=None,
         n_epochs="auto",

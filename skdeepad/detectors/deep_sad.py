@@ -97,7 +97,7 @@ class DeepSAD(HypersphereDetector):
         input_shape=None,
         n_branches=8,
         squash=2.0,
-        input_noise=0.5,
+        input_noise="auto",
         pretrain="auto",
         pretrain_n_epochs="auto",
         pretrain_lr=1e-3,

@@ -122,7 +122,7 @@ class HSC(HypersphereDetector):
         input_shape=None,
         n_branches=8,
         squash=2.0,
-        input_noise=0.5,
+        input_noise="auto",
         pretrain=False,
         pretrain_n_epochs="auto",
         pretrain_lr=1e-3,
