@@ -167,6 +167,8 @@ def test_lenet_refuses_images_it_cannot_halve(shape, filters):
 def test_no_dropout():
     """A dropout mask is noise, and noise is the training loop's to draw."""
     for path in Path(networks.__file__).parent.glob("*.py"):
+        if path.stem == "_receptive_field":
+            continue  # it names the layers that users' networks may have
         tree = ast.parse(path.read_text())
         used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
         used |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}

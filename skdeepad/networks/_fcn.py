@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from torch import Tensor, nn
 
 _FROZEN_LAYERS = 10
+_LEAKY_RELU = partial(nn.LeakyReLU, 0.1)
 
 
 class Block(NamedTuple):
@@ -50,7 +52,7 @@ def _fcn(
     input_shape: Sequence[int],
     filters: Sequence[int],
     blocks: Sequence[Block],
-    activation: nn.Module | None = None,
+    activation: Callable[[], nn.Module] = _LEAKY_RELU,
 ) -> nn.Sequential:
     """Build blocks of convolution, BatchNorm, activation, pooling, then a 1x1 convolution."""
     if len(filters) != len(blocks):
@@ -58,13 +60,12 @@ def _fcn(
             f"This network has {len(blocks)} convolutions before its last: expected as many "
             f"numbers of filters in hidden_layer_sizes, got {tuple(filters)}."
         )
-    activation = activation or nn.LeakyReLU(0.1)
     channels, *sides = input_shape
     layers: list[nn.Module] = []
     for inputs, outputs, block in zip((channels, *filters), filters, blocks, strict=False):
         layers.append(nn.Conv2d(inputs, outputs, block.kernel, padding="same"))
         if block.normalized:
-            layers += [nn.BatchNorm2d(outputs), copy.deepcopy(activation)]
+            layers += [nn.BatchNorm2d(outputs), activation()]
         if block.pooled and min(sides) >= 2:
             layers.append(nn.MaxPool2d(2))
             sides = [side // 2 for side in sides]
@@ -132,7 +133,7 @@ def fcn_imagenet(
     ValueError
         If the first ten layers of `pretrained` are not of these kinds and sizes.
     """
-    network = _fcn(input_shape, filters, _IMAGENET, nn.ReLU())
+    network = _fcn(input_shape, filters, _IMAGENET, nn.ReLU)
     if pretrained is None:
         return network
     own, theirs = list(network)[:_FROZEN_LAYERS], list(pretrained)[:_FROZEN_LAYERS]
