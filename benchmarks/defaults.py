@@ -24,11 +24,9 @@ Nothing is tuned on any table. Configurations are
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 
-import joblib
 import numpy as np
 import sklearn
 import torch
@@ -44,12 +42,10 @@ from sklearn.preprocessing import StandardScaler
 
 import skdeepad
 from benchmarks import standins
-from benchmarks.running import load, table_rst
+from benchmarks.running import RESULTS, load, run_missing, table_rst
 from skdeepad import DeepSAD
 from skdeepad.datasets import make_partial_labels
 from skdeepad.engine import Sampler
-
-RESULTS = Path(__file__).parent / "results"
 
 # "steps" is no parameter: a factor on the steps of the main stage, see make_detector.
 CHANGES = {
@@ -158,25 +154,13 @@ def key(result):
 
 
 def run_all(configs, tables, seeds, n_jobs, path):
-    done = {key(result) for result in load(path)}
     tasks = [
         (config, table, seed) for seed in range(seeds) for table in tables for config in configs
     ]
-    tasks = [task for task in tasks if task not in done]
-    for table in dict.fromkeys(table for _, table, _ in tasks):
+    done = {key(result) for result in load(path)}
+    for table in dict.fromkeys(task[1] for task in tasks if task not in done):
         standins.load(table)  # built once, here, and not by several jobs
-    parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered", pre_dispatch=n_jobs)
-    path.parent.mkdir(exist_ok=True)
-    start = time.perf_counter()
-    for number, result in enumerate(parallel(joblib.delayed(run)(*task) for task in tasks), 1):
-        with path.open("a") as file:
-            file.write(json.dumps(result) + "\n")
-        left = (time.perf_counter() - start) / number * (len(tasks) - number)
-        print(
-            f"{number}/{len(tasks)} {' '.join(map(str, key(result)))}: {result['auc']:.1f} "
-            f"({result['seconds']:.0f} s; {left / 60:.0f} min left)",
-            flush=True,
-        )
+    run_missing(run, tasks, key, path, n_jobs)
 
 
 def table_means(results, config, field, seeds=None):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from torch import fx, nn
@@ -184,22 +184,24 @@ def _after(
 
 
 def _slid(layer: nn.Module, before: tuple[Field, Field]) -> tuple[Field, Field]:
-    both: Callable[[Any], Sequence[int]] = lambda value: (  # noqa: E731
-        (value, value) if isinstance(value, int) else tuple(value)
-    )
-    kernel, stride = both(layer.kernel_size), both(layer.stride)
-    dilation = both(getattr(layer, "dilation", 1))
+    kernel, stride = _both(layer.kernel_size), _both(layer.stride)
+    dilation = _both(getattr(layer, "dilation", 1))
     padding: Any = layer.padding
     if padding == "valid":
         padding = 0
     if padding == "same":  # torch puts an odd one behind
         padding = tuple(d * (k - 1) // 2 for d, k in zip(dilation, kernel, strict=True))
-    padding = both(padding)
+    padding = _both(padding)
     height, width = (
         field.slid(kernel[axis], stride[axis], padding[axis], dilation[axis])
         for axis, field in enumerate(before)
     )
     return height, width
+
+
+def _both(value: Any) -> tuple[int, ...]:
+    """Return a layer's number for height and width."""
+    return (value, value) if isinstance(value, int) else tuple(value)
 
 
 def _joined(
