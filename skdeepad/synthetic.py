@@ -15,6 +15,8 @@ N_BLOBS = 6
 """Most blobs in an image."""
 BLOB_SIZES = (0.03, 0.3)
 """Least and greatest diameter of a blob, in parts of the image's shorter side."""
+SPREAD = 10.0
+"""Farthest that rows with permuted columns are drawn away from the mean, as a factor."""
 # Random numbers of a blob besides its color: centre (2), diameters (2), angle, opacity, presence.
 _N_NUMBERS = 7
 
@@ -65,37 +67,46 @@ def confetti(X, *, random_state=None):
     return x.numpy(), masks.to(torch.int8).numpy()
 
 
-def permuted_columns(X, *, random_state=None):
-    """Shuffle each column by itself: single values stay likely, their combinations do not.
+def permuted_columns(X, *, spread=SPREAD, random_state=None):
+    """Shuffle each column by itself, then draw rows away from the mean.
+
+    Single values stay likely, their combinations do not. A row that is moved away from the mean by
+    a factor between 1 and `spread`, drawn evenly over its logarithm, stands for anomalies beyond
+    the normal rows: without these a detector would take rows of many extreme values, which
+    shuffling does not make, for the most normal ones.
 
     Parameters
     ----------
     X : array-like of shape (n_samples, n_features)
         Normal rows.
+    spread : float, default=10.0
+        Largest factor. 1 moves no row: then each column keeps its values.
     random_state : int, RandomState instance or None, default=None
-        Determines the order of each column.
+        Determines the order of each column and the factors.
 
     Returns
     -------
     ndarray of shape (n_samples, n_features), dtype float32
-        Rows with the same values in each column.
+        Synthetic anomalies.
 
     Raises
     ------
     ValueError
-        If `X` is not a table.
+        If `X` is not a table, or `spread` is below 1.
 
     Examples
     --------
     >>> import numpy as np
     >>> from skdeepad.synthetic import permuted_columns
     >>> X = np.repeat(np.arange(5.0)[:, None], 3, axis=1)
-    >>> permuted = permuted_columns(X, random_state=0)
+    >>> permuted = permuted_columns(X, spread=1, random_state=0)
     >>> bool((np.sort(permuted, axis=0) == X).all()), bool((permuted == X).all())
     (True, False)
     """
+    if not spread >= 1:
+        raise ValueError(f"spread must be a number of at least 1; got {spread!r}.")
     x = _features(X, ndim=2, expected="rows of shape (n_samples, n_features)")
-    maker = PermutedColumns()
+    maker = PermutedColumns(spread)
     x, _ = maker(x, _standard_normal(maker.noise_shape(x.shape), random_state))
     return x.numpy()
 
@@ -142,19 +153,25 @@ def _ellipse(numbers: Tensor, height: int, width: int) -> Tensor:
 
 
 class PermutedColumns:
-    """Shuffles the columns of a batch, as a pure function of given random numbers."""
+    """Shuffles columns and draws rows apart, as a pure function of given random numbers."""
+
+    def __init__(self, spread: float = SPREAD) -> None:
+        self.spread = spread
 
     def noise_shape(self, x_shape: Sequence[int]) -> Sequence[int]:
         """Shape of the standard normal numbers that a batch of shape ``x_shape`` needs."""
-        return x_shape
+        return (x_shape[0], math.prod(x_shape[1:]) + 1)
 
     def __call__(self, x: Tensor, noise: Tensor) -> tuple[Tensor, None]:
         """Return rows whose columns are put in the order of the noise; there are no masks."""
-        return x.gather(0, noise.argsort(0)), None
+        permuted = x.gather(0, noise[:, :-1].view_as(x).argsort(0))
+        mean = x.mean(0)
+        beyond = self.spread ** torch.special.ndtr(noise[:, -1]) - 1.0  # (n,)
+        return permuted + beyond.view(-1, *[1] * (x.dim() - 1)) * (permuted - mean), None
 
 
 def _features(X, ndim, expected):
-    array = np.asarray(X, dtype=np.float32)
+    array = np.asarray(X, dtype=np.float32, order="C")
     if array.ndim != ndim or not array.size:
         raise ValueError(f"X must hold {expected}; got shape {array.shape}.")
     return torch.tensor(array)  # a copy: torch shares no memory that cannot be written to

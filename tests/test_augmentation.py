@@ -188,8 +188,8 @@ def test_a_batch_is_augmented_then_given_anomalies_then_noise():
 def test_rows_become_anomalies_by_permuted_columns():
     objective = objective_of((3,), Preparation(0.0, None, PermutedColumns()))
     x, y = drawn(5, 3), torch.zeros(5, dtype=torch.int8)
-    assert objective.noise_shapes(x.shape) == {"synthetic": x.shape}
-    noise = drawn(5, 3, seed=1)
+    assert objective.noise_shapes(x.shape) == {"synthetic": (5, 4)}  # and the factors
+    noise = drawn(5, 4, seed=1)
     prepared = objective("prepare", Batch(x, y, {"synthetic": noise}))
     made, _ = PermutedColumns()(x, noise)
     assert torch.equal(prepared.x[::2], x[::2]) and torch.equal(prepared.x[1::2], made[1::2])

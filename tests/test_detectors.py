@@ -354,7 +354,11 @@ def waves(n, seed):
 @pytest.mark.parametrize(
     ("draw", "spoil", "made"),
     [
-        (correlated, lambda rows: permuted_columns(rows, random_state=9), "permuted columns"),
+        (
+            correlated,
+            lambda rows: permuted_columns(rows, spread=1, random_state=9),
+            "permuted columns",
+        ),
         (waves, lambda rows: confetti(rows, random_state=9)[0], "blobs pasted in"),
     ],
     ids=["tables", "images"],
@@ -367,6 +371,17 @@ def test_synthetic_anomalies_stand_in_for_labeled_ones(objective, draw, spoil, m
     rows, truth = np.r_[draw(200, 1), spoil(draw(200, 2))], np.repeat([1, -1], 200)
     assert len(np.unique(detector.score_samples(rows))) > 390
     assert detector.score(rows, truth) > 0.85
+
+
+def test_rows_of_many_extreme_values_are_no_more_normal_than_others():
+    """Shuffled columns alone never hold them together, and leave them to the normal side."""
+    detector = DeepClassifier(n_epochs=40, batch_size=32, random_state=0, device="cpu")
+    with pytest.warns(LabelWarning, match="y has none"):
+        detector.fit(correlated(200, 0))
+    rows = np.r_[correlated(200, 1), 4 * correlated(200, 2)]
+    far = np.abs(rows).mean(1) > 4
+    truth = np.where(np.arange(400) < 200, 1, -1)
+    assert detector.score(rows[far | (truth > 0)], truth[far | (truth > 0)]) > 0.85
 
 
 def test_one_labeled_anomaly_is_enough_to_make_none():

@@ -1,6 +1,7 @@
 """Synthetic anomalies: what they change, what they leave alone, and that they are reproducible."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -153,6 +154,8 @@ def test_all_forms_of_features_are_equal_and_none_is_written_to(function, X):
         (confetti, np.zeros((0, 1, 4, 4)), r"got shape \(0, 1, 4, 4\)"),
         (confetti, np.zeros((2, 1, 0, 4)), r"got shape \(2, 1, 0, 4\)"),
         (permuted_columns, np.zeros((4, 1, 2, 2)), r"rows of shape .*got shape \(4, 1, 2, 2\)"),
+        (partial(permuted_columns, spread=0.5), ROWS, "at least 1; got 0.5"),
+        (partial(permuted_columns, spread=np.nan), ROWS, "at least 1; got nan"),
         (permuted_columns, np.zeros(4), r"got shape \(4,\)"),
         (permuted_columns, np.zeros((0, 3)), r"got shape \(0, 3\)"),
     ],
@@ -185,7 +188,7 @@ def test_makers_are_pure_and_can_be_stacked(maker, shape):
 @pytest.mark.parametrize("seed", range(3))
 def test_each_column_keeps_its_values_in_an_order_of_its_own(seed):
     X = np.arange(120.0).reshape(40, 3)
-    permuted = permuted_columns(X, random_state=seed)
+    permuted = permuted_columns(X, spread=1, random_state=seed)
     assert permuted.dtype == np.float32
     assert_array_equal(np.sort(permuted, axis=0), X)
     origins = permuted // 3  # the row that each value comes from
@@ -199,3 +202,16 @@ def test_single_rows_and_duplicates_stay():
     assert_array_equal(permuted_columns(ROWS[:1], random_state=0), ROWS[:1].astype(np.float32))
     same = np.ones((5, 2))
     assert_array_equal(permuted_columns(same, random_state=0), same)
+
+
+@pytest.mark.parametrize("spread", [2.0, 10.0])
+def test_rows_are_drawn_away_from_the_mean_by_a_factor_of_their_own(spread):
+    rows = np.random.default_rng(0).normal(3, 1, size=(2000, 5))
+    still = permuted_columns(rows, spread=1, random_state=0) - rows.mean(0)
+    moved = permuted_columns(rows, spread=spread, random_state=0) - rows.mean(0)
+    factors = np.median(moved / still, axis=1, keepdims=True)
+    assert_allclose(moved, factors * still, atol=1e-3)
+    # Evenly over the logarithm.
+    share = np.log(factors) / np.log(spread)
+    assert 0 <= share.min() + 1e-4 < 0.01 and 0.99 < share.max() <= 1 + 1e-4
+    assert_allclose(np.quantile(share, [0.25, 0.5, 0.75]), [0.25, 0.5, 0.75], atol=0.05)

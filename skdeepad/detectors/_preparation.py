@@ -69,7 +69,7 @@ def stand_ins(detector, y, *, warn=True, stacklevel=7):
         made = (
             "images with blobs pasted in (skdeepad.synthetic.confetti)"
             if images
-            else "rows with permuted columns (skdeepad.synthetic.permuted_columns)"
+            else "rows with permuted columns, drawn apart (skdeepad.synthetic.permuted_columns)"
         )
         warnings.warn(
             f"{type(detector).__name__} learns from labeled anomalies, and y has none: {made} "
