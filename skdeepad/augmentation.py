@@ -55,10 +55,13 @@ def flip(x: Tensor, noise: Tensor) -> Tensor:
 
 
 def crop(x: Tensor, noise: Tensor) -> Tensor:
-    """Shift images by up to an eighth of a side, mirrored at the border; noise is (n, 2)."""
+    """Shift images by up to an eighth of a side or a pixel, mirrored at the border.
+
+    Noise is (n, 2).
+    """
     uniform = torch.special.ndtr(noise)  # (n, 2)
     for axis, side in ((2, x.shape[2]), (3, x.shape[3])):
-        farthest = int(SHIFT * side)
+        farthest = min(max(int(SHIFT * side), 1), side - 1)
         shift = (uniform[:, axis - 2] * (2 * farthest + 1)).floor().long().clamp(max=2 * farthest)
         places = torch.arange(side, device=x.device) + (shift - farthest)[:, None]  # (n, side)
         places = (side - 1) - ((side - 1) - places.abs()).abs()

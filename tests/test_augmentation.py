@@ -56,17 +56,24 @@ def mirrored(place, side):
     return place if place < side else 2 * (side - 1) - place
 
 
-# (n, channels, height, width): farthest shifts of (2, 3), (1, 0), (0, 0) and (3, 3).
-@pytest.mark.parametrize("shape", [(40, 2, 16, 24), (9, 1, 8, 7), (5, 3, 1, 1), (60, 1, 31, 24)])
-def test_crop_shifts_and_mirrors_at_the_border(shape):
+@pytest.mark.parametrize(
+    ("shape", "farthest"),
+    [
+        ((40, 2, 16, 24), (2, 3)),
+        ((9, 1, 8, 7), (1, 1)),
+        ((9, 1, 4, 2), (1, 1)),
+        ((5, 3, 1, 1), (0, 0)),
+        ((60, 1, 31, 24), (3, 3)),
+    ],
+)
+def test_crop_shifts_and_mirrors_at_the_border(shape, farthest):
     x, (n, _, height, width) = drawn(*shape), shape
     noise = drawn(n, 2, seed=1)
     noise[:4] = torch.tensor([[-40.0, 40.0], [40.0, -40.0], [40.0, 40.0], [0.0, 0.0]])
     changed = one_step("crop", x, noise)
-    shifts = set()
+    shifts, farthest = set(), np.array(farthest)
     for i in range(n):
         uniform = ndtr(noise[i].double().numpy())
-        farthest = np.array([height // 8, width // 8])
         down, right = (
             np.minimum((uniform * (2 * farthest + 1)).astype(int), 2 * farthest) - farthest
         )
@@ -75,7 +82,7 @@ def test_crop_shifts_and_mirrors_at_the_border(shape):
             for column in range(width):
                 source = x[i, :, mirrored(row + down, height), mirrored(column + right, width)]
                 assert torch.equal(changed[i, :, row, column], source)
-    assert {(height // 8, width // 8), (-(height // 8), width // 8), (0, 0)} <= shifts
+    assert {tuple(farthest), (-farthest[0], farthest[1]), (0, 0)} <= shifts
 
 
 def test_crop_shifts_by_each_number_of_pixels_alike():
