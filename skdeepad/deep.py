@@ -55,9 +55,10 @@ anomaly_fraction : float or None, default={anomaly_fraction}
 augment : {{"standard"}}, list of str, callable or None, default=None
     Random changes of images that leave them what they are, in training but not in pretraining:
     of "flip" (left to right), "crop" (shifts by up to an eighth of a side, or a pixel), "color"
-    (brightness and contrast) and "noise" (on pixels); "standard" is all four. A callable takes a batch of shape
-    (n, channels, height, width), or (n, features), on the device and returns one of that shape, as
-    torchvision's transforms do; the global generators are seeded for it. None changes nothing.""",
+    (brightness and contrast) and "noise" (on pixels); "standard" is all four. A callable takes a
+    batch of shape (n, channels, height, width), or (n, features), on the device and returns one of
+    that shape, as torchvision's transforms do; the global generators are seeded for it. None
+    changes nothing.""",
     "pretraining_parameters": """\
 pretrain : bool or "auto", default="auto"
     Whether the network starts from the encoder of an autoencoder trained on all rows but the
