@@ -1,4 +1,4 @@
-"""How the defaults of DeepSAD were chosen, and how they do in a user's setting.
+"""How defaults were chosen, and how they do in a user's setting.
 
 Run as ``python -m benchmarks.defaults``, with what :mod:`benchmarks.standins` needs. Results are
 appended to ``benchmarks/results/defaults.jsonl`` as they come, and what is there already is not run
@@ -15,6 +15,8 @@ Nothing is tuned on any table. Configurations are
     The same with this one change; those that are the default already are left out. ``steps=0.5x``
     trains for half of the steps that ``n_epochs="auto"`` aims at, in whole epochs and for at least
     one: on tables of many rows this may be the default again.
+``AGAD``, ``SSDGM``
+    These detectors, or the same with one change, written as above.
 ``IsolationForest``
     Without labels.
 ``RandomForest``, ``HistGradientBoosting``
@@ -43,7 +45,7 @@ from sklearn.preprocessing import StandardScaler
 import skdeepad
 from benchmarks import standins
 from benchmarks.running import RESULTS, load, run_missing, table_rst
-from skdeepad import DeepSAD
+from skdeepad import AGAD, SSDGM, DeepSAD
 from skdeepad.datasets import make_partial_labels
 from skdeepad.engine import Sampler
 
@@ -86,24 +88,39 @@ CHANGES = {
     for name, changes in CHANGES.items()
     if any(DEFAULTS[parameter] != value for parameter, value in changes.items())
 }
+DETECTORS = {
+    **{name: (DeepSAD, changes) for name, changes in {"default": {}, **CHANGES}.items()},
+    "AGAD": (AGAD, {}),
+    "AGAD steps=2x": (AGAD, {"steps": 2}),
+    "AGAD steps=5x": (AGAD, {"steps": 5}),
+    "AGAD contextual_adversarial=0": (AGAD, {"contextual_adversarial": 0.0}),
+    "AGAD contextual_adversarial=5": (AGAD, {"contextual_adversarial": 5.0}),
+    "SSDGM": (SSDGM, {}),
+    "SSDGM alpha=0.1": (SSDGM, {"alpha": 0.1}),
+    "SSDGM alpha=10": (SSDGM, {"alpha": 10.0}),
+    "SSDGM alpha=100": (SSDGM, {"alpha": 100.0}),
+    "SSDGM prior=0.5": (SSDGM, {"prior": 0.5}),
+    "SSDGM M1+M2": (SSDGM, {"model": "M1+M2"}),
+    "SSDGM anomaly_fraction=None": (SSDGM, {"anomaly_fraction": None}),
+}
 OTHERS = {
     "IsolationForest": IsolationForest,
     "RandomForest": RandomForestClassifier,
     "HistGradientBoosting": HistGradientBoostingClassifier,
 }
-CONFIGS = ("default", *CHANGES, *OTHERS)
+CONFIGS = (*DETECTORS, *OTHERS)
 
 
 def make_detector(config, y):
     """Return the detector or classifier of a configuration, for training rows with labels y."""
     if config in OTHERS:
         return OTHERS[config]()
-    changes = {} if config == "default" else dict(CHANGES[config])
-    factor = changes.pop("steps", None)
-    detector = DeepSAD(**changes)
+    cls, changes = DETECTORS[config]
+    factor = changes.get("steps")
+    detector = cls(**{name: value for name, value in changes.items() if name != "steps"})
     if factor is not None:
         sampler = Sampler(torch.from_numpy(y), detector.batch_size, detector.anomaly_fraction)
-        steps = factor * DeepSAD._auto_steps
+        steps = factor * cls._auto_steps
         detector.set_params(n_epochs=max(1, round(steps / sampler.steps)))
     return detector
 

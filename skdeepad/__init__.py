@@ -1,6 +1,7 @@
 """Deep anomaly detection from partial labels, as scikit-learn estimators."""
 
 from skdeepad.base import CollapseWarning, LabelWarning
+from skdeepad.detectors.agad import AGAD
 from skdeepad.detectors.autoencoder import AutoEncoder
 from skdeepad.detectors.deep_classifier import DeepClassifier
 from skdeepad.detectors.deep_sad import DeepSAD
@@ -9,14 +10,17 @@ from skdeepad.detectors.fcdd import FCDD
 from skdeepad.detectors.hsc import HSC
 from skdeepad.detectors.hybrid import HybridDetector
 from skdeepad.detectors.ssad import SSAD
+from skdeepad.detectors.ssdgm import SSDGM
 from skdeepad.inspection import HeatmapDisplay
 
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "AGAD",
     "FCDD",
     "HSC",
     "SSAD",
+    "SSDGM",
     "AutoEncoder",
     "CollapseWarning",
     "DeepClassifier",

@@ -22,6 +22,9 @@ from skdeepad.engine import Rows, Stage
 
 _SEEDS = ("network", "decoder", "split", "training", "head")
 
+# Parameters that may hold a user's modules and functions.
+_FOREIGN = ("network", "decoder", "generator", "augment")
+
 _SHARED_PARAMETERS = {
     "network_parameters": """\
 network : torch.nn.Module, class or callable, default=None
@@ -115,7 +118,7 @@ verbose : int, default=0
 offset_ : float
     Threshold on ``score_samples``.
 network_ : torch.nn.Module
-    The trained network, from rows to codes.
+    The trained network.
 history_ : dict of str to dict of str to list of float
     Mean losses by stage, name and epoch.
 n_epochs_ : int
@@ -293,7 +296,7 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
         with torch.no_grad():
             objective.eval().finish(rows_in)
         snapshot._keep(objective)
-        scores = -engine.score(objective, rows).double().numpy()
+        scores = -self._score_of(engine.score(objective, rows).double().numpy())
         snapshot.offset_ = snapshot._threshold(scores, rows.labels().numpy())
         snapshot.history_ = {**self.history_, stage.name: copy.deepcopy(record.losses)}
         snapshot.n_epochs_ = record.n_epochs
@@ -326,7 +329,7 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
 
     def _foreign_randomness(self, seed):
         """Give a user's network or augmentation, which may draw from global generators, a seed."""
-        foreign = (getattr(self, name, None) for name in ("network", "decoder", "augment"))
+        foreign = (getattr(self, name, None) for name in _FOREIGN)
         if any(callable(part) for part in foreign):
             return engine.borrowed_global_rng(seed, self.device_)
         return nullcontext()
@@ -366,7 +369,11 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
         return shape
 
     def _anomaly_score(self, X):
-        return self._by_row(X, "score")
+        return self._score_of(self._by_row(X, "score"))
+
+    def _score_of(self, values):
+        """Return the anomaly score, given what the objective's score gives for each row."""
+        return values
 
     def _by_row(self, X, method):
         """Return what a method of the objective gives for each row, as float64."""

@@ -105,3 +105,28 @@ def focal(logit: Tensor, y: Tensor, gamma: Tensor, alpha: Tensor) -> Tensor:
 def squared_error(x: Tensor, reconstruction: Tensor) -> Tensor:
     r""":math:`\frac{1}{D} \lVert x - \hat x \rVert^2` over all D features of a row: (n,)."""
     return (x - reconstruction).square().flatten(1).mean(-1)
+
+
+def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
+    r"""Kullback-Leibler divergence of N(mean, variance) from N(0, 1), vectors (..., d): (...).
+
+    :math:`\frac{1}{2} \sum_j (\mu_j^2 + \sigma_j^2 - 1 - \log \sigma_j^2)`.
+    """
+    # expm1: variances near 1 would lose their digits.
+    return 0.5 * (mean.square() + torch.expm1(log_variance) - log_variance).sum(-1)
+
+
+def gaussian_log_likelihood(x: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Logarithm of the normal density of each row, summed over its features: (n,)."""
+    squared = (x - mean).square() * torch.exp(-log_variance)
+    return -0.5 * (squared + log_variance + math.log(2.0 * math.pi)).flatten(1).sum(-1)
+
+
+def bernoulli_log_likelihood(x: Tensor, logit: Tensor) -> Tensor:
+    r""":math:`x \log p + (1 - x) \log(1 - p)`, summed over the features of a row: (n,).
+
+    :math:`p = 1 / (1 + e^{-l})` for the logit :math:`l`.
+    """
+    return (
+        -functional.binary_cross_entropy_with_logits(logit, x, reduction="none").flatten(1).sum(-1)
+    )

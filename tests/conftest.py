@@ -23,6 +23,8 @@ VARIANTS = {
     "DeepSVDD": {"soft-boundary": {"objective": "soft-boundary"}},
     "HSC": {"norm": {"radial": "norm"}},
     "DeepClassifier": {"focal": {"objective": "focal"}},
+    "AGAD": {"GANomaly": {"contextual_adversarial": 0}},
+    "SSDGM": {"M1+M2": {"model": "M1+M2"}},
     "HybridDetector": {"SSAD": {"detector": SSAD()}},
 }
 
@@ -60,11 +62,13 @@ LEARNERS = [
 ]
 NON_LEARNERS = [name for name in DETECTORS if name not in LEARNERS]
 # They say so where no anomaly is labeled.
-WANT_ANOMALIES = [name for name in DETECTORS if name.startswith(("HSC", "DeepClassifier", "FCDD"))]
+WANT_ANOMALIES = [
+    name for name in DETECTORS if name.startswith(("HSC", "DeepClassifier", "FCDD", "SSDGM"))
+]
 # Their networks are fully convolutional.
 WANT_MAPS = [name for name in DETECTORS if name.startswith("FCDD")]
 # They count unlabeled rows as normal.
-UNLABELED_ARE_NORMAL = [name for name in DETECTORS if name.startswith("DeepClassifier")]
+UNLABELED_ARE_NORMAL = [name for name in DETECTORS if name.startswith(("DeepClassifier", "AGAD"))]
 CLASSES = list(dict.fromkeys(cls for cls, _ in DETECTORS.values()))
 
 

@@ -296,7 +296,7 @@ class Slopes(Objective):
         value = (self.slopes * torch.stack([*self.parameters()])).sum()
         return value.expand(len(batch.x))
 
-    def after_epoch(self, epoch, rows):
+    def after_epoch(self, epoch, rows, losses):
         self.seen.append(self.weights())
         following = min(epoch + 1, len(self.slopes_by_epoch) - 1)
         self.slopes.copy_(torch.tensor(self.slopes_by_epoch[following]))
@@ -520,7 +520,7 @@ def test_hooks_run_in_eval_mode_without_gradients_and_losses_in_train_mode(n_epo
             self.note("loss")
             return super().loss(batch)
 
-        def after_epoch(self, epoch, rows):
+        def after_epoch(self, epoch, rows, losses):
             self.note(f"after_epoch {epoch}")
 
         def validation_loss(self, batch):
@@ -558,7 +558,7 @@ class Scripted(Slopes):
         self.register_buffer("epoch", torch.tensor(-1))
         self.finished_at = None
 
-    def after_epoch(self, epoch, rows):
+    def after_epoch(self, epoch, rows, losses):
         self.epoch.copy_(torch.tensor(epoch))
 
     def validation_loss(self, batch):
@@ -738,8 +738,8 @@ class Pair(Slopes):
     def second(self, batch):
         return (self.slopes[1] * self.w1).expand(len(batch.x))
 
-    def after_epoch(self, epoch, rows):
-        super().after_epoch(epoch, rows)
+    def after_epoch(self, epoch, rows, losses):
+        super().after_epoch(epoch, rows, losses)
         return self.cleared
 
 

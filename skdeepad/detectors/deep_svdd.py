@@ -27,7 +27,7 @@ class SoftBoundaryObjective(DistanceObjective):
             network, input_shape, code_size, losses.soft_boundary, preparation, **numbers
         )
 
-    def after_epoch(self, epoch, rows):
+    def after_epoch(self, epoch, rows, losses):
         """Solve the radius for the weights as they are."""
         self.finish(rows)
 

@@ -215,7 +215,7 @@ def train(
         objective.eval()
         record.n_epochs = epoch + 1
         losses = {turn.turn.loss: turn.mean_loss() for turn in turns}
-        _update_fitted(objective, turns, epoch, rows)
+        _update_fitted(objective, turns, epoch, rows, losses)
         if validation is not None:
             losses["validation_loss"] = best.update(_held_out_loss(objective, validation))
         record.append(**_finite(losses, stage, epoch))
@@ -298,9 +298,13 @@ def _finite(losses: dict[str, float], stage: Stage, epoch: int) -> dict[str, flo
 
 @torch.no_grad()
 def _update_fitted(
-    objective: Objective, turns: list[_TurnOptimizer], epoch: int, rows: Rows
+    objective: Objective,
+    turns: list[_TurnOptimizer],
+    epoch: int,
+    rows: Rows,
+    losses: dict[str, float],
 ) -> None:
-    to_clear = set(objective.after_epoch(epoch, rows) or ())
+    to_clear = set(objective.after_epoch(epoch, rows, losses) or ())
     for turn in turns:
         if turn.turn.loss in to_clear:
             turn.adam.state.clear()

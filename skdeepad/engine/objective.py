@@ -103,8 +103,11 @@ class Objective(nn.Module):
     def start(self, rows: Rows) -> None:
         """Fit what must be known before the first step (a centre, say). Runs in eval mode."""
 
-    def after_epoch(self, epoch: int, rows: Rows) -> Iterable[str] | None:
+    def after_epoch(self, epoch: int, rows: Rows, losses: dict[str, float]) -> Iterable[str] | None:
         """Update fitted tensors after an epoch, in eval mode.
+
+        ``losses`` holds the epoch's mean loss of each turn; figures that are added to it go into
+        the history.
 
         Returns
         -------

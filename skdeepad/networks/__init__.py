@@ -1,8 +1,11 @@
 """Network architectures, and how one is chosen and built for an input shape."""
 
+from skdeepad.networks._adversarial import Discriminator, UNet, encoder_decoder
 from skdeepad.networks._build import (
     build_decoder,
+    build_discriminator,
     build_encoder,
+    build_generator,
     build_head,
     build_map_network,
     code_size,
@@ -24,16 +27,21 @@ __all__ = [
     "MLP",
     "BranchLinear",
     "ColumnEmbedding",
+    "Discriminator",
     "Field",
     "Frozen",
     "LeNet",
     "Squash",
+    "UNet",
     "build_decoder",
+    "build_discriminator",
     "build_encoder",
+    "build_generator",
     "build_head",
     "build_map_network",
     "code_size",
     "collapse_risks",
+    "encoder_decoder",
     "fcn_cifar10",
     "fcn_fashion_mnist",
     "fcn_imagenet",

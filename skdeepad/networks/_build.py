@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from skdeepad.engine import borrowed_global_rng, private_generator
+from skdeepad.networks._adversarial import Discriminator, UNet, encoder_decoder
 from skdeepad.networks._fcn import fcn_cifar10, fcn_fashion_mnist, fcn_imagenet, fcn_table
 from skdeepad.networks._lenet import LeNet
 from skdeepad.networks._mlp import MLP, BranchLinear
@@ -165,8 +166,69 @@ def build_decoder(
     return built
 
 
-def build_head(size: int, seed: int) -> nn.Module:
-    """Build what turns codes into one number each: LeakyReLU and a linear layer.
+def build_generator(
+    generator: str | nn.Module | Callable[..., nn.Module],
+    input_shape: Sequence[int],
+    hidden_layer_sizes: Sequence[int] | None,
+    seed: int,
+) -> nn.Module:
+    """Build the network that maps rows to rows.
+
+    Parameters
+    ----------
+    generator : {"naive", "unet", "unet++"}, nn.Module, class or factory
+        Of images :func:`encoder_decoder`, :class:`UNet` or a nested one; of tables, for "naive", an
+        :class:`MLP` and its decoder. Others as for :func:`build_encoder`.
+    input_shape : tuple of int
+        Shape of one row; of images for the named generators height and width multiples of 16.
+    hidden_layer_sizes : tuple of int or None
+        Filters of the named generator, or layers of the MLP; None: the papers', or
+        :data:`MLP_SIZES`.
+    seed : int
+        Of the weights.
+
+    Returns
+    -------
+    nn.Module
+        On the CPU.
+
+    Raises
+    ------
+    ValueError
+        If there is no such generator for that shape, or it gives rows of another shape.
+    """
+    if isinstance(generator, str):
+        return _from_own(lambda: _own_generator(generator, input_shape, hidden_layer_sizes), seed)
+    built = _from_user(generator, "generator", seed, input_shape=tuple(input_shape))
+    shape = _probe(built, input_shape, "generator")
+    if tuple(shape) != tuple(input_shape):
+        raise ValueError(
+            f"The generator must map rows to rows of the same shape, {tuple(input_shape)}; it "
+            f"gives {tuple(shape)}. Change its last layer."
+        )
+    return built
+
+
+def build_discriminator(input_shape: Sequence[int], seed: int) -> nn.Module:
+    """Build a :class:`Discriminator` for rows of a shape.
+
+    Parameters
+    ----------
+    input_shape : tuple of int
+        Shape of one row.
+    seed : int
+        Of the weights.
+
+    Returns
+    -------
+    nn.Module
+        Maps (n, *input_shape) to logits (n,) and features (n, d); on the CPU.
+    """
+    return _from_own(lambda: Discriminator(input_shape), seed)
+
+
+def build_head(size: int, seed: int, outputs: int = 1) -> nn.Module:
+    """Build what turns codes into a few numbers each: LeakyReLU and a linear layer.
 
     Parameters
     ----------
@@ -174,13 +236,15 @@ def build_head(size: int, seed: int) -> nn.Module:
         Size of a code.
     seed : int
         Of the weights.
+    outputs : int, default=1
+        How many numbers.
 
     Returns
     -------
     nn.Module
-        Maps (n, size) to (n, 1); on the CPU.
+        Maps (n, size) to (n, outputs); on the CPU.
     """
-    return _from_own(lambda: nn.Sequential(nn.LeakyReLU(0.1), nn.Linear(size, 1)), seed)
+    return _from_own(lambda: nn.Sequential(nn.LeakyReLU(0.1), nn.Linear(size, outputs)), seed)
 
 
 def code_size(network: nn.Module, input_shape: Sequence[int]) -> int:
@@ -224,6 +288,27 @@ def _default(
     filters, dense = ((16, 32), (64, 32)) if channels == 1 else ((32, 64, 128), (128,))
     blocks = min(len(filters), int(math.log2(min(height, width))))
     return LeNet(input_shape, filters[:blocks], hidden_layer_sizes or dense, bias)
+
+
+def _own_generator(name: str, input_shape: Sequence[int], sizes: Sequence[int] | None) -> nn.Module:
+    if len(input_shape) == 1:
+        if name != "naive":
+            raise ValueError(
+                f"generator={name!r} is for images, and X is a table of {input_shape[0]} columns. "
+                "Pass generator='naive' for an MLP, a module of your own, or images."
+            )
+        encoder = MLP(input_shape, sizes or MLP_SIZES, bias=True)
+        return nn.Sequential(encoder, encoder.decoder())
+    filters = {} if sizes is None else {"filters": sizes}
+    most = 4 if name == "naive" else 5  # a side of 16 is halved four times
+    if sizes is not None and len(sizes) > most:
+        raise ValueError(
+            f"generator={name!r} has {most} levels at most: expected as many numbers in "
+            f"hidden_layer_sizes or fewer, got {tuple(sizes)}. Pass fewer, or a module of your own."
+        )
+    if name == "naive":
+        return encoder_decoder(input_shape, **filters)
+    return UNet(input_shape, nested=name == "unet++", **filters)
 
 
 def _default_fcn(input_shape: Sequence[int]) -> Callable[..., nn.Module]:
