@@ -2,13 +2,14 @@
 
 Run as ``python -m benchmarks.overhead``. Blocks of steps of the two loops alternate, so that both
 see the same machine; medians of the blocks' times are compared. Writes
-``benchmarks/results/overhead.json``.
+``benchmarks/results/overhead.json``; ``--parts`` measures some parts anew and keeps the others.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -17,8 +18,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.nn import functional
 
-from skdeepad import DeepSAD, losses
+from skdeepad import AGAD, SSDGM, DeepSAD, losses
 from skdeepad.engine import Rows, Sampler, Stage, private_generator, train
 from skdeepad.networks import MLP, lenet_mnist
 from skdeepad.objectives import DistanceObjective
@@ -84,6 +86,116 @@ def step_overhead(blocks):
             },
             "engine_over_bare": paired_ratio(seconds, "engine", "bare"),
             "engine_over_bare_fused": paired_ratio(seconds, "engine", "bare_fused"),
+        }
+    return results
+
+
+def bare_agad(objective, x, y, batch_size, n_epochs):
+    """AGAD as one would write it by hand: losses of a batch, two optimisers."""
+    shuffling = private_generator(0)
+    generator, discriminator = objective.network, objective.discriminator
+    parameters = [list(network.parameters()) for network in (generator, discriminator)]
+    adams = [torch.optim.Adam(own, lr=2e-4, fused=True) for own in parameters]
+    objective.train()
+    for _ in range(n_epochs):
+        order = torch.randperm(len(x), generator=shuffling)
+        for index in order.view(-1, batch_size):
+            xb, anomalous = x[index], y[index] < 0
+            normal = ~anomalous
+            made = generator(xb)
+            change = (made - generator(made)).abs().flatten(1).mean(1)
+            logit, features = discriminator(xb)
+            made_logit, made_features = discriminator(made)
+            latent = (features - made_features).flatten(1).norm(dim=1)
+            of_normal = (
+                functional.softplus(-made_logit)
+                + 50 * (xb - made).abs().flatten(1).mean(1)
+                - 15 * change
+                + 5 * latent
+            )
+            n_anomalies = anomalous.sum().clamp(min=1)
+            of_anomalies = (
+                1 / ((functional.softplus(made_logit) * anomalous).sum() / n_anomalies + 1e-3)
+                + 15 / ((change * anomalous).sum() / n_anomalies + 1e-3)
+                + 5 / ((latent * anomalous).sum() / n_anomalies + 1e-3)
+            )
+            generator_loss = torch.where(anomalous, of_anomalies, of_normal).mean()
+            discriminator_loss = (
+                functional.softplus(torch.where(anomalous, logit, -logit))
+                + functional.softplus(made_logit) * normal
+            ).mean()
+            generator_loss.backward(inputs=parameters[0], retain_graph=True)
+            discriminator_loss.backward(inputs=parameters[1])
+            for adam in adams:
+                adam.step()
+                adam.zero_grad()
+
+
+def bare_ssdgm(objective, x, y, batch_size, n_epochs):
+    """M2 as one would write it by hand, with anomalies alone labeled."""
+    shuffling, noise = private_generator(0), private_generator(1)
+    adam = torch.optim.Adam(objective.parameters(), lr=1e-3, weight_decay=1e-6, fused=True)
+    classes = torch.tensor([-1.0, 1.0]).expand(batch_size, 2)[..., None]
+    log_prior = torch.tensor([math.log(0.9), math.log(0.1)])
+    objective.train()
+    for _ in range(n_epochs):
+        order = torch.randperm(len(x), generator=shuffling)
+        for index in order.view(-1, batch_size):
+            xb, anomalous = x[index], y[index] < 0
+            hidden = objective.network(xb)
+            logit = objective.classifier(hidden)[:, 0]
+            log_q = functional.logsigmoid(torch.stack([-logit, logit], 1))
+            mean, log_variance = objective.posterior(hidden).view(batch_size, 2, -1).chunk(2, -1)
+            log_variance = log_variance.clamp(-20, 20)
+            drawn = torch.randn(mean.shape, generator=noise)
+            z = mean + torch.exp(0.5 * log_variance) * drawn
+            decoded = objective.decoder(objective.entry(torch.cat([z, classes], -1).flatten(0, 1)))
+            spread = objective.log_variance.clamp(min=math.log(1e-3))
+            squared = (xb.repeat_interleave(2, 0) - decoded) ** 2 * torch.exp(-spread)
+            density = -0.5 * (squared + spread + math.log(2 * math.pi)).sum(1).view(-1, 2)
+            kl = 0.5 * (mean**2 + torch.exp(log_variance) - 1 - log_variance).sum(-1)
+            bounds = kl - density - log_prior
+            unlabeled = (log_q.exp() * (bounds + log_q)).sum(1)
+            bound = torch.where(anomalous, bounds[:, 1], unlabeled)
+            loss = (bound - torch.where(anomalous, log_q[:, 1], log_q[:, 0])).mean()
+            adam.zero_grad()
+            loss.backward()
+            adam.step()
+
+
+def generative_overhead(blocks):
+    """Compare the same for AGAD, on a table and on images, and for SSDGM."""
+    draws = private_generator(0)
+    table = torch.randn(12800, 36, generator=draws)
+    images = torch.randn(640, 1, 32, 32, generator=draws)
+    filters = (16, 32, 64, 50)
+    cases = {
+        "agad, table": (AGAD(), table, 256, bare_agad),
+        "agad, images": (AGAD(hidden_layer_sizes=filters), images, 64, bare_agad),
+        "ssdgm": (SSDGM(lr_schedule="constant"), table, 128, bare_ssdgm),
+    }
+    results = {}
+    for name, (detector, x, batch_size, bare) in cases.items():
+        y = torch.zeros(len(x), dtype=torch.int8)
+        y[::20] = -1
+        detector.set_params(random_state=0, batch_size=batch_size, anomaly_fraction=None)
+        detector.set_params(n_epochs=1).fit(x[:512].numpy(), y[:512].numpy())
+        objective = detector._objective_
+        rows = Rows(x, y, torch.device("cpu"), streamed=False)
+        stage = detector._stage("train", objective)
+        steps = Sampler(y, batch_size).steps
+        seconds = alternate(
+            {
+                "engine": lambda: train(stage, rows, seed=0),
+                "bare": lambda: bare(objective, x, y, batch_size, 1),
+            },
+            blocks,
+        )
+        results[name] = {
+            "ms_per_step": {
+                key: 1e3 * statistics.median(values) / steps for key, values in seconds.items()
+            },
+            "engine_over_bare": paired_ratio(seconds, "engine", "bare"),
         }
     return results
 
@@ -160,17 +272,22 @@ print(X.nbytes, peak() - before)
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--blocks", type=int, default=15)
-    arguments = parser.parse_args()
-    results = {
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "step": step_overhead(arguments.blocks),
-        "scoring": scoring_overhead(max(3, arguments.blocks // 3)),
-        "memory": {dtype: fit_memory(dtype) for dtype in ("float32", "float64")},
+    measured = {
+        "step": lambda blocks: step_overhead(blocks),
+        "generative": lambda blocks: generative_overhead(blocks),
+        "scoring": lambda blocks: scoring_overhead(max(3, blocks // 3)),
+        "memory": lambda blocks: {dtype: fit_memory(dtype) for dtype in ("float32", "float64")},
     }
+    parser.add_argument("--blocks", type=int, default=15)
+    parser.add_argument("--parts", nargs="+", default=list(measured), choices=measured)
+    arguments = parser.parse_args()
+    path = RESULTS / "overhead.json"
+    results = json.loads(path.read_text()) if path.exists() else {}
+    results |= {"torch": torch.__version__, "threads": torch.get_num_threads()}
+    for part in arguments.parts:
+        results[part] = measured[part](arguments.blocks)
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "overhead.json").write_text(json.dumps(results, indent=1) + "\n")
+    path.write_text(json.dumps(results, indent=1) + "\n")
     print(json.dumps(results, indent=1))
 
 

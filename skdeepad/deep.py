@@ -397,8 +397,9 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
             self.device_ = engine.resolve_device(self.device_)
         except ValueError:
             self.device_ = torch.device("cpu")
-        for value in vars(self).values():
-            if isinstance(value, nn.Module) and value is not self.network:
+        given = self.get_params(deep=False)
+        for name, value in vars(self).items():
+            if isinstance(value, nn.Module) and name not in given:
                 value.to(self.device_)
 
 

@@ -112,7 +112,6 @@ def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
 
     :math:`\frac{1}{2} \sum_j (\mu_j^2 + \sigma_j^2 - 1 - \log \sigma_j^2)`.
     """
-    # expm1: variances near 1 would lose their digits.
     return 0.5 * (mean.square() + torch.expm1(log_variance) - log_variance).sum(-1)
 
 

@@ -69,6 +69,7 @@ WANT_ANOMALIES = [
 WANT_MAPS = [name for name in DETECTORS if name.startswith("FCDD")]
 # They count unlabeled rows as normal.
 UNLABELED_ARE_NORMAL = [name for name in DETECTORS if name.startswith(("DeepClassifier", "AGAD"))]
+REFUSE_EARLY_STOPPING = [name for name in DETECTORS if name.startswith("AGAD")]
 CLASSES = list(dict.fromkeys(cls for cls, _ in DETECTORS.values()))
 
 

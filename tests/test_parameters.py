@@ -26,6 +26,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not learn from labels:skdeepad.LabelWarning"),
     pytest.mark.filterwarnings("ignore:.*learns from labeled anomalies:skdeepad.LabelWarning"),
     pytest.mark.filterwarnings("ignore:SSAD stopped after"),  # as max_iter and tol are to do
+    pytest.mark.filterwarnings("ignore:The generator of AGAD makes nearly"),  # in two epochs
 ]
 
 RNG = np.random.default_rng(0)
@@ -59,6 +60,10 @@ EARLY = {
 
 
 EARLY_MAPS = {**EARLY, "network": to_maps}
+
+
+def to_itself(input_shape):
+    return nn.Sequential(nn.Linear(16, 8), nn.Linear(8, 16))
 
 
 def mirrored(images):
@@ -108,6 +113,24 @@ CHANGES = {
     "FCDD.validation_fraction": (EARLY_MAPS, [0.4]),
     "FCDD.n_iter_no_change": ({**EARLY_MAPS, "tol": 1e3, "n_iter_no_change": 3}, [1]),
     "FCDD.tol": ({**EARLY_MAPS, "n_iter_no_change": 1}, [1e3]),
+    "AGAD.input_shape": ({}, [(1, 4, 4)]),
+    "AGAD.augment": (
+        {"input_shape": (1, 4, 4)},
+        ["standard", ["flip"], ("crop",), ["color"], ["noise"], ["noise", "flip"], mirrored],
+    ),
+    "AGAD.early_stopping": None,  # refused, which is shown in test_agad.py
+    "AGAD.validation_fraction": None,
+    "AGAD.n_iter_no_change": None,
+    "AGAD.tol": None,
+    "adversarial": ({}, [0.0, 5.0]),
+    "contextual": ({}, [0.0, 5.0]),
+    "contextual_adversarial": ({}, [0.0, 5.0]),
+    "latent": ({}, [0.0, 1.0]),
+    "reset_threshold": ({}, [100.0]),
+    "generator": ({}, [to_itself]),
+    "model": ({}, ["M1+M2"]),
+    "SSDGM.alpha": ({}, [0.0, 10.0]),
+    "prior": ({}, [0.5]),
     "radial": ({"radial": "pseudo-huber"}, ["squared-norm", "norm", "l1"]),
     "objective": ({}, ["soft-boundary"]),
     "DeepClassifier.objective": ({}, ["focal"]),
@@ -156,8 +179,8 @@ KEEPS = {
     "input_shape": ({"input_shape": (1, 4, 4), "hidden_layer_sizes": None}, [[1, 4, 4]]),
 }
 
-# Shown elsewhere, here or in test_ssad.py.
-APART = {"compile", "cache_size"}
+# Shown elsewhere, here or in a detector's own file.
+APART = {"compile", "cache_size", "likelihood"}
 
 INVALID = {
     "pretrain_n_epochs": [0, -1, 1.5, "many", None],
@@ -181,6 +204,13 @@ INVALID = {
     "DeepClassifier.gamma": [-0.1, np.nan, "scale", None],
     "alpha": [0, 1, -0.1, np.nan, None],
     "sigma": [0, -1.0, np.nan, "wide", None],
+    "SSDGM.alpha": [-1, np.nan, None],
+    "prior": [0, 1, -0.1, np.nan, None],
+    "adversarial": [-1, np.nan, None],
+    "contextual": [-1, np.nan, None],
+    "contextual_adversarial": [-1, np.nan, None],
+    "latent": [-1, np.nan, None],
+    "reset_threshold": [-1, np.nan, None],
     "degree": [0, 1.5, None],
     "coef0": [np.nan, "one", None],
     "kappa": [-1, np.nan, "own", None],
@@ -212,6 +242,9 @@ INVALID_OTHERS = {
     "detector": [3, StandardScaler(), LocalOutlierFactor()],
     "autoencoder": [3, OneClassSVM()],
     "standardize": ["yes", None],
+    "generator": [3, "vgg", None],
+    "model": ["M1", 2, None],
+    "likelihood": ["poisson", None],
 }
 
 
@@ -260,7 +293,9 @@ def test_every_parameter_has_a_case(cls):
     shown = [pair.values[1] for pair in KEEPING if pair.values[0] is cls]
     for parameter in parameters(cls):
         changes = case(CHANGES, cls, parameter) is not None
-        assert changes or parameter in {*shown, *APART}, "say in this file what it changes"
+        refused = f"{cls.__name__}.{parameter}" in CHANGES and parameter == "early_stopping"
+        known = changes or refused or parameter in {*shown, *APART}
+        assert known, "say in this file what it changes"
         numeric = any(isinstance(rule, Interval) for rule in cls._parameter_constraints[parameter])
         invalid = case(INVALID if numeric else INVALID_OTHERS, cls, parameter)
         assert invalid, "say here what is invalid"

@@ -28,7 +28,7 @@ SIDES = 16
 """Images are resized to the next multiple of this for the generators of the paper."""
 LEAST_MEAN = 1e-3
 """Added to means before their reciprocals are taken."""
-CONSTANT = 1e-3
+CONSTANT = 1e-4
 """Reconstructions are constant if their variance is below this share of the rows'."""
 WON = 0.03
 """The discriminator wins an epoch if its loss is below this share of that of guessing."""
@@ -150,7 +150,10 @@ class AdversarialObjective(PreparedObjective):
     def score(self, x):
         """Length of the residual of each row: (n,)."""
         x = self.resized(x, self.size)
-        return norm((x - self.network(x)).flatten(1))
+        residual = (x - self.network(x)).flatten(1)
+        # Squares overflow long before lengths do.
+        largest = residual.abs().amax(1).clamp(min=torch.finfo(residual.dtype).tiny)
+        return largest * norm(residual / largest[:, None])
 
     def explain(self, x):
         """Squared residual of each pixel, summed over channels, or of each column."""

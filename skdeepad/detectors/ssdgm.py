@@ -134,7 +134,7 @@ class M2Objective(GenerativeObjective):
         z = mean + torch.exp(0.5 * log_variance) * noise  # (n, 2, d)
         classes = torch.tensor([-1.0, 1.0], device=x.device).expand(n, 2)[..., None]
         # One pass for both classes, so that BatchNorm sees them together.
-        decoded = self.decoder(self.entry(torch.cat([z, classes], -1)).flatten(0, 1))
+        decoded = self.decoder(self.entry(torch.cat([z, classes], -1).flatten(0, 1)))
         log_likelihood = self.log_likelihood(x.repeat_interleave(2, 0), decoded).view(n, 2)
         log_prior = torch.stack([torch.log1p(-self.prior), torch.log(self.prior)])
         return gaussian_kl(mean, log_variance) - log_likelihood - log_prior
@@ -220,7 +220,8 @@ class SSDGM(DeepDetector):
     :math:`-\log q(y | x)` over the rows of known class, plus half of `weight_decay` times the
     squared norm of the weights. Where no row is labeled as normal, unlabeled ones count as normal
     in the latter term alone. M1+M2 first trains a variational autoencoder, M1, on all rows, then
-    M2 on the codes that it gives them.
+    M2 on the codes that it gives them; what M1 leaves out of them M2 cannot learn, and with few
+    columns that may be nearly all.
 
     The anomaly score is :math:`q(\text{anomaly} | x)`, in [0, 1]; the method's own threshold is
     1/2.
@@ -419,5 +420,5 @@ def _m2_parts(encoder, decoder, shape, seed):
         "posterior": networks.build_head(size, seed, 4 * size),  # of each class
         "decoder": decoder,
         "classifier": networks.build_head(size, seed + 1),
-        "entry": networks.build_head(size + 1, seed + 2, size),
+        "entry": networks.build_encoder(None, (size + 1,), (size,), True, seed + 2),
     }

@@ -103,11 +103,15 @@ class UNet(nn.Module):
         self.output = nn.Conv2d(filters[0], channels, 1)
 
     def _upward(self) -> list[tuple[int, int]]:
-        """List level and place of the nodes with a coarser one below, in the order of need."""
+        """List level and place of the nodes over a coarser one, each before it is needed.
+
+        Of one place the finer level comes first: it needs the coarser level's node of the place
+        before, which then is the last one there.
+        """
         return [
             (level, place)
             for place in range(1, self.depth)
-            for level in reversed(range(self.depth - place))
+            for level in range(self.depth - place)
             if self.nested or level == self.depth - 1 - place
         ]
 
@@ -157,6 +161,11 @@ class Discriminator(nn.Module):
             self.classifier = self.features.pop(-1)
             return
         channels, height, width = input_shape
+        if min(height, width) < 4:
+            raise ValueError(
+                "The discriminator halves images twice: expected sides of at least 4 pixels, got "
+                f"images of shape {tuple(input_shape)}. Pass larger images, or a table."
+            )
         layers: list[nn.Module] = []
         for inputs, outputs in ((channels, first), (first, second)):
             layers += [
