@@ -5,7 +5,8 @@ Run as ``python -m benchmarks.agad`` with the data in ``SKDEEPAD_DATA``. Results
 ``--report`` writes ``benchmarks/results/agad.rst`` and ``agad.png`` from them. One class is normal.
 Labeled anomalies, if any, are drawn from the other nine and make up that share of the training
 images. Pixels lie in [-1, 1]. The number of epochs is fixed beforehand; test images are scored
-after each epoch to show how the figure depends on it, and the last epoch's is the result.
+after each epoch to show how the figure depends on it, and the last epoch's is the result. The
+learning rate is constant, as in the paper, or falls to 0 along half a cosine, as by default.
 
 Sizes:
 
@@ -37,6 +38,7 @@ from skdeepad import AGAD
 EPOCHS = {"small": 30, "full": 35}
 DATA = {"small": {"mnist": (4, 8)}, "full": {data: range(10) for data in CLASSES}}
 SHARES = (0.0, 0.05)
+SCHEDULES = ("constant", "cosine")
 GENERATORS = {"mnist": "naive", "fmnist": "unet++", "cifar10": "unet++"}
 # Table 1 of the paper by class, without labels; table 2, the mean over classes with 5% of them.
 PAPER = {
@@ -88,12 +90,13 @@ def make_task(size, data, normal, share, seed):
     return train, y, test, test_labels[chosen] != normal
 
 
-def run(size, data, share, normal, seed):
+def run(size, data, schedule, share, normal, seed):
     """Train on one class and judge each epoch on the test images."""
     if size == "small":
         torch.set_num_threads(1)
     X, y, X_test, anomalous = make_task(size, data, normal, share, seed)
-    detector = AGAD(generator=GENERATORS[data], n_epochs=EPOCHS[size], random_state=seed)
+    detector = AGAD(generator=GENERATORS[data], n_epochs=EPOCHS[size])
+    detector.set_params(lr_schedule=schedule, random_state=seed)
     curve = Curve(X_test, anomalous)
     start = time.perf_counter()
     detector.set_callbacks(curve).fit(X, y)
@@ -101,6 +104,7 @@ def run(size, data, share, normal, seed):
     return {
         "size": size,
         "data": data,
+        "schedule": schedule,
         "share": share,
         "normal": normal,
         "seed": seed,
@@ -115,18 +119,19 @@ def run(size, data, share, normal, seed):
 
 
 def key(result):
-    return tuple(result[name] for name in ("size", "data", "share", "normal", "seed"))
+    return tuple(result[name] for name in ("size", "data", "schedule", "share", "normal", "seed"))
 
 
 def section(size, data, results):
     """Lay out one data set's figures, the paper's beside them."""
     rows = []
-    for result in sorted(results, key=lambda result: (result["share"], result["normal"])):
+    for result in sorted(results, key=key):
         curve, share, normal = result["curve"], result["share"], result["normal"]
         paper = f"{PAPER_LABELED[data]} (mean)" if share else PAPER[data][normal]
         best = int(np.argmax(curve))
         rows.append(
             [
+                result["schedule"],
                 f"{100 * share:.0f}%",
                 CLASSES[data][normal],
                 f"{result['auc']:.1f}",
@@ -138,7 +143,16 @@ def section(size, data, results):
             ]
         )
     title = f"{data}, {size}"
-    header = ["labeled", "normal", "last epoch", "best epoch", "second half", "paper", "resets"]
+    header = [
+        "rate",
+        "labeled",
+        "normal",
+        "last epoch",
+        "best epoch",
+        "second half",
+        "paper",
+        "resets",
+    ]
     header += ["seconds"]
     return f"{title}\n{'-' * len(title)}\n\n{table_rst(header, rows)}"
 
@@ -152,7 +166,8 @@ def draw(results, path):
             range(1, len(result["curve"]) + 1),
             result["curve"],
             linestyle="-" if share else "--",
-            label=f"{result['data']} {normal}, {100 * share:.0f}% labeled",
+            linewidth=1 if result["schedule"] == "constant" else 2.5,
+            label=f"{result['data']} {normal}, {100 * share:.0f}% labeled, {result['schedule']}",
         )
     axis.set(xlabel="epoch", ylabel="ROC AUC on test images, %", title="AGAD")
     axis.legend()
@@ -181,14 +196,16 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", default="small", choices=EPOCHS)
     parser.add_argument("--data", nargs="+", choices=CLASSES)
+    parser.add_argument("--schedules", nargs="+", default=SCHEDULES, choices=SCHEDULES)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--n-jobs", type=int, default=1)
     parser.add_argument("--results", type=Path, default=RESULTS / "agad.jsonl")
     parser.add_argument("--report", action="store_true", help="write the table, run nothing")
     arguments = parser.parse_args()
     tasks = [
-        (arguments.size, data, share, normal, seed)
+        (arguments.size, data, schedule, share, normal, seed)
         for seed in range(arguments.seeds)
+        for schedule in arguments.schedules
         for data, classes in DATA[arguments.size].items()
         if arguments.data is None or data in arguments.data
         for share in SHARES

@@ -34,6 +34,7 @@ def _same_global_generator():
 def small(**params):
     """Return a detector of few filters."""
     given = {"hidden_layer_sizes": (4, 8), "n_epochs": 2, "batch_size": 16}
+    given["lr_schedule"] = "constant"
     if not isinstance(params.get("generator", ""), str):
         given["hidden_layer_sizes"] = None
     return AGAD(**{**given, "device": "cpu", "random_state": 0, **params})

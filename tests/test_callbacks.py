@@ -14,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.fixes import parse_version
 
+from skdeepad import AGAD
 from skdeepad.deep import DeepDetector
 from skdeepad.model_selection import labeled_roc_auc
 
@@ -24,7 +25,8 @@ needs_callbacks = pytest.mark.skipif(not HAS_CALLBACKS, reason="scikit-learn < 1
 X, Y = table()
 
 
-@pytest.fixture(params=DEEP)
+# Its n_epochs are those of two stages, which these tests take for one.
+@pytest.fixture(params=[name for name in DEEP if name != "SSDGM-M1+M2"])
 def detector(request):
     """Each deep detector in turn, with as many epochs as the tests below count on."""
     detector = quick(request.param, n_epochs=4)
@@ -181,7 +183,8 @@ def test_the_given_detector_does_not_share_the_model_being_trained(detector):
                 with torch.no_grad():
                     for weight in fitted_estimator.network_.parameters():
                         weight.fill_(float("nan"))
-                fitted_estimator.history_["train"]["loss"].append("broken")
+                for values in fitted_estimator.history_["train"].values():
+                    values.append("broken")
 
     expected = clone(detector).fit(X, Y)
     detector.set_callbacks(Breaks()).fit(X, Y)
@@ -191,6 +194,8 @@ def test_the_given_detector_does_not_share_the_model_being_trained(detector):
 
 @needs_callbacks
 def test_early_stopping_gives_the_best_epoch_at_the_end_of_the_stage(detector):
+    if isinstance(detector, AGAD):
+        pytest.skip("refuses early stopping")
     keeper = Keeper()
     detector.set_params(early_stopping=True, n_epochs=8, n_iter_no_change=2)
     detector.set_callbacks(keeper).fit(X, Y)
@@ -208,7 +213,7 @@ def test_a_stop_flag_at_an_epoch_ends_training(detector, last):
     detector.set_callbacks(spy).fit(X, Y)
     assert detector.n_epochs_ == last + 1
     assert ("train", last + 1) not in spy.begun
-    assert len(detector.history_["train"]["loss"]) == last + 1
+    assert {len(values) for values in detector.history_["train"].values()} == {last + 1}
     ended = clone(detector).set_params(n_epochs=last + 1).fit(X, Y)
     assert_array_equal(detector.score_samples(X), ended.score_samples(X))
     assert detector.offset_ == ended.offset_
@@ -229,10 +234,11 @@ def test_a_stop_flag_at_the_end_of_a_stage_ends_training_with_a_usable_model(det
     spy = Spy(stop=len)  # of every task but the fit
     detector.set_callbacks(spy).fit(X, Y)
     trained = [path for path in spy.begun if path[:1] == ("train",) and len(path) == 2]
-    if "pretrain" in detector.get_params():
+    first, *others = detector.history_
+    if others:
         assert trained == []
         assert detector.n_epochs_ == 0
-        assert len(detector.history_["pretrain"]["loss"]) == 1
+        assert len(detector.history_[first]["loss"]) == 1
     else:
         assert detector.n_epochs_ == len(trained) == 1
     assert np.isfinite(detector.score_samples(X)).all()
@@ -308,7 +314,8 @@ def test_verbose_writes_progress_to_stderr(detector, verbose, capfd):
         return
     for stage in detector.history_:
         assert f"{type(detector).__name__} {stage}" in err
-        assert f"{len(detector.history_[stage]['loss'])}/" in err
+        n_epochs = max(map(len, detector.history_[stage].values()))
+        assert f"{n_epochs}/" in err
     assert "loss=" in err
     assert "100%" in err
 

@@ -205,7 +205,8 @@ class AGAD(DeepDetector):
 
     The generator's loss has no lower bound, as :math:`|\hat x - \hat x'|` has no upper one: with
     more epochs reconstructions get worse for the sake of that term, and the ranking may, too. The
-    number of epochs matters, and no loss tells when to stop.
+    number of epochs matters, and no loss tells when to stop. A rate that falls to 0, the default,
+    keeps the ranking from hanging on the last few steps; the paper's is constant.
 
     Features are used as they are: standardize tables first, for example with
     :class:`~sklearn.preprocessing.StandardScaler` in a pipeline.
@@ -265,7 +266,7 @@ class AGAD(DeepDetector):
     >>> import numpy as np
     >>> from skdeepad import AGAD
     >>> X = np.random.default_rng(0).normal(size=(300, 2)) @ [[1, 2, 3, 4], [4, 3, 2, 1]]
-    >>> detector = AGAD(hidden_layer_sizes=(32, 2), random_state=0).fit(X)
+    >>> detector = AGAD(random_state=0).fit(X)
     >>> detector.predict([[5.0, -5.0, 5.0, -5.0]])  # off the plane
     array([-1])
     >>> detector.reconstruct(X).shape, detector.explain(X).shape
@@ -283,8 +284,8 @@ class AGAD(DeepDetector):
         "generator": [StrOptions({"naive", "unet", "unet++"}), nn.Module, callable],
     }
     del _parameter_constraints["network"]
-    _auto_steps = 100
-    _paper_settings: dict = {"n_epochs": 35}
+    _auto_steps = 200
+    _paper_settings: dict = {"n_epochs": 35, "lr_schedule": "constant"}
 
     def __init__(
         self,
@@ -301,7 +302,7 @@ class AGAD(DeepDetector):
         augment=None,
         n_epochs="auto",
         lr=2e-4,
-        lr_schedule="constant",
+        lr_schedule="cosine",
         batch_size=256,
         weight_decay=0.0,
         clip_grad_norm=None,
@@ -347,7 +348,7 @@ class AGAD(DeepDetector):
 
     @classmethod
     def with_paper_settings(cls, *args, **parameters):
-        """Return a detector that is trained for 35 epochs instead of a number of steps.
+        """Return a detector that is trained for 35 epochs at a constant rate.
 
         The paper does not say how long it trains; its curves end there (figure 6). Weights of the
         losses, learning rate, batches and generators are its own by default.

@@ -226,7 +226,8 @@ class SSDGM(DeepDetector):
     The anomaly score is :math:`q(\text{anomaly} | x)`, in [0, 1]; the method's own threshold is
     1/2.
 
-    It finds anomalies like the labeled ones. Without any, synthetic anomalies stand in, made anew
+    It finds anomalies like the labeled ones, and may take rows far from all others for normal.
+    Without any, synthetic anomalies stand in, made anew
     of every second row in each batch: images with blobs pasted in, or rows with permuted columns
     (:mod:`skdeepad.synthetic`); a warning says so.
 
