@@ -273,8 +273,8 @@ print(X.nbytes, peak() - before)
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     measured = {
-        "step": lambda blocks: step_overhead(blocks),
-        "generative": lambda blocks: generative_overhead(blocks),
+        "step": step_overhead,
+        "generative": generative_overhead,
         "scoring": lambda blocks: scoring_overhead(max(3, blocks // 3)),
         "memory": lambda blocks: {dtype: fit_memory(dtype) for dtype in ("float32", "float64")},
     }
@@ -283,9 +283,9 @@ def main():
     arguments = parser.parse_args()
     path = RESULTS / "overhead.json"
     results = json.loads(path.read_text()) if path.exists() else {}
-    results |= {"torch": torch.__version__, "threads": torch.get_num_threads()}
+    made_with = {"torch": torch.__version__, "threads": torch.get_num_threads()}
     for part in arguments.parts:
-        results[part] = measured[part](arguments.blocks)
+        results[part] = made_with | measured[part](arguments.blocks)
     RESULTS.mkdir(exist_ok=True)
     path.write_text(json.dumps(results, indent=1) + "\n")
     print(json.dumps(results, indent=1))

@@ -65,6 +65,11 @@ class GenerativeObjective(PreparedObjective):
         return gaussian_log_likelihood(x, decoded, self.log_variance.clamp(min=floor))
 
 
+def drawn(mean, log_variance, noise):
+    """Draw from normal distributions, given standard normal noise of their shape."""
+    return mean + torch.exp(0.5 * log_variance) * noise
+
+
 class M1Objective(GenerativeObjective):
     """A variational autoencoder: minus the evidence lower bound of each row."""
 
@@ -85,7 +90,7 @@ class M1Objective(GenerativeObjective):
     def loss(self, batch):
         """Loss of each row: (n,). Labels play no part."""
         mean, log_variance = self.moments(batch.x)
-        z = mean + torch.exp(0.5 * log_variance) * batch.noise["z"]
+        z = drawn(mean, log_variance, batch.noise["z"])
         return gaussian_kl(mean, log_variance) - self.log_likelihood(batch.x, self.decoder(z))
 
 
@@ -112,6 +117,7 @@ class M2Objective(GenerativeObjective):
         super().__init__(*generative, **numbers)
         self.classifier, self.entry = classifier, entry
         self.unlabeled_are_normal = unlabeled_are_normal
+        self.register_buffer("classes", torch.tensor([-1.0, 1.0]))
 
     def noise_shapes(self, x_shape):
         """Ask for a draw of z for each row and class."""
@@ -131,8 +137,8 @@ class M2Objective(GenerativeObjective):
         n, size = len(x), self.code_size
         mean, log_variance = self.posterior(hidden).view(n, 2, 2 * size).chunk(2, -1)
         log_variance = log_variance.clamp(*LOG_VARIANCES)
-        z = mean + torch.exp(0.5 * log_variance) * noise  # (n, 2, d)
-        classes = torch.tensor([-1.0, 1.0], device=x.device).expand(n, 2)[..., None]
+        z = drawn(mean, log_variance, noise)  # (n, 2, d)
+        classes = self.classes.expand(n, 2)[..., None]
         # One pass for both classes, so that BatchNorm sees them together.
         decoded = self.decoder(self.entry(torch.cat([z, classes], -1).flatten(0, 1)))
         log_likelihood = self.log_likelihood(x.repeat_interleave(2, 0), decoded).view(n, 2)
@@ -157,7 +163,7 @@ class M2Objective(GenerativeObjective):
         return bound - torch.where(known, weight * log_q_known, 0.0)
 
 
-class StackedObjective(M2Objective):
+class M1PlusM2Objective(M2Objective):
     """M1+M2: what M2 generates are the codes z of an M1 trained before, which stays as it is.
 
     Parameters
@@ -190,8 +196,8 @@ class StackedObjective(M2Objective):
     def loss(self, batch):
         """Loss of each row, by a draw of its code in the first model: (n,)."""
         mean, log_variance = self.m1.moments(batch.x)
-        drawn = mean + torch.exp(0.5 * log_variance) * batch.noise["m1"]
-        return super().loss(batch._replace(x=drawn.detach()))
+        codes = drawn(mean, log_variance, batch.noise["m1"])
+        return super().loss(batch._replace(x=codes.detach()))
 
     def score(self, x):
         """Logit of q(anomaly | x) by the mean of its code: (n,)."""
@@ -396,7 +402,7 @@ class SSDGM(DeepDetector):
         )
         decoder = networks.build_decoder(None, encoder, (size,), seeds["decoder"] + 1)
         parts = _m2_parts(encoder, decoder, (size,), seeds["head"] + 1)
-        m2 = StackedObjective(m1, (size,), False, preparation(self, synthetic), **parts, **numbers)
+        m2 = M1PlusM2Objective(m1, (size,), False, preparation(self, synthetic), **parts, **numbers)
         return [self._stage("M1", m1), self._stage("train", m2, **last)]
 
     def _keep(self, objective):
