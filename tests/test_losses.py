@@ -106,6 +106,28 @@ BY_HAND = {
             [0.75 * 4.248354242157e-18, 0.25 * 4.248354242157e-18],
         ),
     ],
+    "gaussian_kl": [
+        # variance 1: half the squared length of the mean; variance e of one of two at mean 0
+        ((double([[3, 4], [0, 0]]), double([[0, 0], [1, 0]])), [12.5, (math.e - 2) / 2]),
+    ],
+    "gaussian_log_likelihood": [
+        # two features at the mean, one a deviation of 2 away
+        (
+            (double([[1, 2], [3, 0]]), double([[1, 2], [1, 0]]), double([math.log(4), 0])),
+            [-math.log(2) - math.log(2 * math.pi), -0.5 - math.log(2) - math.log(2 * math.pi)],
+        ),
+    ],
+    "bernoulli_log_likelihood": [
+        # p = 3/4 and 1/2: of a yes, a no, and of something between
+        (
+            (double([[1, 0], [0, 1], [0.5, 0.5]]), double([[math.log(3), 0]]).expand(3, 2)),
+            [
+                math.log(3 / 8),
+                math.log(1 / 8),
+                0.5 * (math.log(3 / 4) + math.log(1 / 4)) + math.log(1 / 2),
+            ],
+        ),
+    ],
     "squared_error": [
         ((double([[1, 2, 3], [0, 0, 0]]), double([[1, 0, 7], [0, 0, 0]])), [20 / 3, 0.0]),
         # an image: the mean over channels, rows and columns
@@ -140,6 +162,8 @@ def test_gradient_equals_finite_differences(name):
     """In every floating-point argument; the points lie off the kinks."""
     shapes = {"squared_error": [(6, 2, 2), (6, 2, 2)]}
     shapes |= {key: [(6, 3)] for key in ("squared_norm", "norm", "l1_norm", "pseudo_huber")}
+    shapes |= {"gaussian_kl": [(6, 3)] * 2, "bernoulli_log_likelihood": [(6, 3)] * 2}
+    shapes |= {"gaussian_log_likelihood": [(6, 3)] * 3}
     generator = torch.Generator().manual_seed(0)
     y = torch.tensor([0, 1, -1, 0, 1, -1])
     if name in shapes:

@@ -200,7 +200,9 @@ def train(
     generators = private_generator(seed), private_generator(seed + 1, rows.device)
     sampler = Sampler(rows.labels(), stage.batch_size, stage.anomaly_fraction)
     n_epochs = stage.resolved_epochs(sampler.steps)
-    with torch.no_grad():
+    # What is fitted between epochs, too: sums over rows depend on the number of threads.
+    threads = threads_for(_multiplications(stage, rows), rows.device)
+    with torch.no_grad(), threads:
         objective.eval().start(rows)
     turns = _optimizers(stage, rows.device)
     forward = torch.compile(objective) if stage.compile else objective
@@ -210,19 +212,20 @@ def train(
     for epoch in range(n_epochs):
         observer.epoch_begins()
         objective.train()
-        with threads_for(_multiplications(stage, rows), rows.device):
+        with threads:
             _run_epoch(stage, forward, turns, rows, sampler, generators, epoch, n_epochs)
         objective.eval()
         record.n_epochs = epoch + 1
         losses = {turn.turn.loss: turn.mean_loss() for turn in turns}
-        _update_fitted(objective, turns, epoch, rows, losses)
+        with threads:
+            _update_fitted(objective, turns, epoch, rows, losses)
         if validation is not None:
             losses["validation_loss"] = best.update(_held_out_loss(objective, validation))
         record.append(**_finite(losses, stage, epoch))
         if observer.epoch_ends(record) or best.epochs_without_progress >= stage.n_iter_no_change:
             break
     best.restore()
-    with torch.no_grad():
+    with torch.no_grad(), threads:
         objective.finish(rows)
     return record
 
