@@ -5,7 +5,7 @@ What the generator cannot redraw: AGAD on small digits
 
 :class:`~skdeepad.AGAD` trains a generator to reconstruct normal images, and to fail on labeled
 anomalies and on its own reconstructions; the score is what is left over. The digit 3 is normal
-here, and a few images of the other nine may be labeled. It takes about two minutes on two cores.
+here, and a few images of the other nine may be labeled. It takes about a minute on two cores.
 """
 
 # %%
