@@ -143,17 +143,8 @@ def section(size, data, results):
             ]
         )
     title = f"{data}, {size}"
-    header = [
-        "rate",
-        "labeled",
-        "normal",
-        "last epoch",
-        "best epoch",
-        "second half",
-        "paper",
-        "resets",
-    ]
-    header += ["seconds"]
+    header = ["rate", "labeled", "normal", "last epoch", "best epoch", "second half", "paper"]
+    header += ["resets", "seconds"]
     return f"{title}\n{'-' * len(title)}\n\n{table_rst(header, rows)}"
 
 

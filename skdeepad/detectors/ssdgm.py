@@ -233,9 +233,9 @@ class SSDGM(DeepDetector):
     1/2.
 
     It finds anomalies like the labeled ones, and may take rows far from all others for normal.
-    Without any, synthetic anomalies stand in, made anew
-    of every second row in each batch: images with blobs pasted in, or rows with permuted columns
-    (:mod:`skdeepad.synthetic`); a warning says so.
+    Without any, synthetic anomalies stand in, made anew of every second row in each batch: images
+    with blobs pasted in, or rows with permuted columns (:mod:`skdeepad.synthetic`); a warning says
+    so.
 
     Features are used as they are: standardize tables first, for example with
     :class:`~sklearn.preprocessing.StandardScaler` in a pipeline.
