@@ -253,6 +253,16 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
     def _decoder(self, encoder, seeds):
         return networks.build_decoder(self.decoder, encoder, self.input_shape_, seeds["decoder"])
 
+    def _required_decoder(self, encoder, seeds):
+        """Return the decoder of an encoder, without which the method cannot be."""
+        decoder = self._decoder(encoder, seeds)
+        if decoder is None:
+            raise ValueError(
+                f"{type(self).__name__} with a network of your own needs its decoder: expected "
+                "decoder= a module, class or function that maps its codes back to rows, got None."
+            )
+        return decoder
+
     def _fit(self, X, y, given, row_shape=None):
         self.device_ = engine.resolve_device(self.device)
         seeds = draw_seeds(self.random_state, _SEEDS)

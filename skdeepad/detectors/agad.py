@@ -69,15 +69,9 @@ class AdversarialObjective(PreparedObjective):
             Turn("discriminator_loss", ("discriminator.",)),
         )
 
-    def resized(self, x, size):
-        """Return images (n, c, *size); all other rows as they are."""
-        if size is None or tuple(x.shape[2:]) == tuple(size):
-            return x
-        return functional.interpolate(x, size=size, mode="bilinear", align_corners=False)
-
     def shared(self, batch):
         """Reconstruct rows, and their reconstructions, and judge both: once for both turns."""
-        x = self.resized(batch.x, self.size)
+        x = resized(batch.x, self.size)
         reconstruction = self.network(x)
         again = self.network_of_reconstructions(reconstruction) if self.twice else None
         return Views(
@@ -139,17 +133,17 @@ class AdversarialObjective(PreparedObjective):
         Among the first rows: a generator that gives all rows the same gives it to these.
         """
         x, _, count = next(rows.slices())
-        x = self.resized(x, self.size)[:count]
+        x = resized(x, self.size)[:count]
         of_rows, of_made = (part.var(0, correction=0).sum() for part in (x, self.network(x)))
         self.variation.copy_(torch.where(of_rows > 0, of_made / of_rows, 1.0))
 
     def reconstruct(self, x):
         """Return reconstructions of the shape of rows: (n, *input_shape)."""
-        return self.resized(self.network(self.resized(x, self.size)), x.shape[2:])
+        return resized(self.network(resized(x, self.size)), x.shape[2:])
 
     def score(self, x):
         """Length of the residual of each row: (n,)."""
-        x = self.resized(x, self.size)
+        x = resized(x, self.size)
         residual = (x - self.network(x)).flatten(1)
         # Squares overflow long before lengths do.
         largest = residual.abs().amax(1).clamp(min=torch.finfo(residual.dtype).tiny)
@@ -157,11 +151,18 @@ class AdversarialObjective(PreparedObjective):
 
     def explain(self, x):
         """Squared residual of each pixel, summed over channels, or of each column."""
-        resized = self.resized(x, self.size)
-        squared = (resized - self.network(resized)).square()
+        seen = resized(x, self.size)
+        squared = (seen - self.network(seen)).square()
         if x.dim() == 2:
             return squared
-        return self.resized(squared.sum(1, keepdim=True), x.shape[2:])[:, 0]
+        return resized(squared.sum(1, keepdim=True), x.shape[2:])[:, 0]
+
+
+def resized(x, size):
+    """Return images (n, c, *size); rows as they are where there is no other size."""
+    if size is None or tuple(x.shape[2:]) == tuple(size):
+        return x
+    return functional.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
 def masked_mean(values, mask):

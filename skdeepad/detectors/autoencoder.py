@@ -133,12 +133,7 @@ class AutoEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DeepDetecto
 
     def _stages(self, seeds, y):
         encoder = self._encoder(seeds, bias=True)
-        decoder = self._decoder(encoder, seeds)
-        if decoder is None:
-            raise ValueError(
-                "An AutoEncoder with a network of your own needs its decoder: expected decoder= a "
-                "module, class or function that maps its codes back to rows, got None."
-            )
+        decoder = self._required_decoder(encoder, seeds)
         objective = ReconstructionObjective(encoder, decoder)
         return [self._stage("train", objective, labeled_anomalies=False)]
 

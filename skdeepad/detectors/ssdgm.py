@@ -18,7 +18,6 @@ from skdeepad.detectors._preparation import (
     preparation,
     stand_ins,
 )
-from skdeepad.engine import Turn
 from skdeepad.losses import bernoulli_log_likelihood, gaussian_kl, gaussian_log_likelihood
 from skdeepad.objectives import PreparedObjective
 
@@ -184,11 +183,6 @@ class M1PlusM2Objective(M2Objective):
         self.m1.eval()
         return self
 
-    def turns(self):
-        """Return one turn, over all parameters but those of the first model."""
-        names = {name.partition(".")[0] for name, _ in self.named_parameters()}
-        return (Turn(parameters=tuple(sorted(names - {"m1"}))),)
-
     def noise_shapes(self, x_shape):
         """Ask for draws of the first model's z as well."""
         return {**super().noise_shapes(x_shape), "m1": (x_shape[0], self.m1.code_size)}
@@ -197,7 +191,7 @@ class M1PlusM2Objective(M2Objective):
         """Loss of each row, by a draw of its code in the first model: (n,)."""
         mean, log_variance = self.m1.moments(batch.x)
         codes = drawn(mean, log_variance, batch.noise["m1"])
-        return super().loss(batch._replace(x=codes.detach()))
+        return super().loss(batch._replace(x=codes.detach()))  # m1 gets no gradient
 
     def score(self, x):
         """Logit of q(anomaly | x) by the mean of its code: (n,)."""
@@ -370,12 +364,7 @@ class SSDGM(DeepDetector):
     def _stages(self, seeds, y):
         synthetic = stand_ins(self, y)
         encoder = self._encoder(seeds, bias=True)
-        decoder = self._decoder(encoder, seeds)
-        if decoder is None:
-            raise ValueError(
-                "SSDGM with a network of your own needs its decoder: expected decoder= a module, "
-                "class or function that maps its codes back to rows, got None."
-            )
+        decoder = self._required_decoder(encoder, seeds)
         shape, bernoulli = self.input_shape_, self.likelihood == "bernoulli"
         numbers = {
             "unlabeled_are_normal": not (y > 0).any(),
