@@ -116,7 +116,7 @@ def _warn_of_other_conventions(numbers, labels):
             f"positive is normal, 0 unlabeled, negative anomalous. Pass {_LABELS} if these are "
             "class numbers.",
             LabelWarning,
-            stacklevel=6,
+            stacklevel=7,
         )
     n_normal, n_unlabeled = int((labels > 0).sum()), int((labels == 0).sum())
     if not (labels < 0).any() and 0 < n_normal < n_unlabeled:
@@ -125,7 +125,7 @@ def _warn_of_other_conventions(numbers, labels):
             "read as verified normals among unlabeled rows. If 1 meant 'anomaly', pass "
             f"{_LABELS}, for example -y.",
             LabelWarning,
-            stacklevel=6,
+            stacklevel=7,
         )
 
 
@@ -141,7 +141,7 @@ def on_host(values):
 
 
 @contextmanager
-def _kept_on_failure(estimator) -> Iterator[None]:
+def kept_on_failure(estimator) -> Iterator[None]:
     """Put an estimator's fitted attributes back if fitting it again fails or is interrupted."""
     state = vars(estimator)
     before = {name: value for name, value in state.items() if name.endswith("_")}
@@ -195,19 +195,24 @@ class BaseDetector(OutlierMixin, BaseEstimator):
 
     def _fit_rows(self, X, y, **more):
         """Check what was given, learn, set the threshold; ``more`` goes to :meth:`_fit`."""
+        with kept_on_failure(self):
+            features, labels = self._checked(X, y)
+            self._fit(features, labels, given=(X, y), **more)
+            self._finish(features, labels)
+        return self
+
+    def _checked(self, X, y, rows=None):
+        """Return features, and labels of ``rows`` among them, or say what is wrong with them."""
         if self.contamination == "auto" and not self._has_own_boundary():
             raise ValueError(
                 f"contamination='auto' asks for the method's own boundary, and "
                 f"{self._name_with_setting()} has none. Pass the share of training rows to be "
                 "flagged, for example contamination=0.1."
             )
-        with _kept_on_failure(self):
-            features = self._validate(X, reset=True)
-            labels = check_labels(y, len(features))
-            self._warn_of_unused_labels(labels)
-            self._fit(features, labels, given=(X, y), **more)
-            self._finish(features, labels)
-        return self
+        features = self._validate(X, reset=True)
+        labels = check_labels(y, len(features) if rows is None else len(rows))
+        self._warn_of_unused_labels(labels)
+        return features, labels
 
     def score_samples(self, X):
         """Score rows: larger = more normal.
@@ -377,7 +382,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
             f"are left out of training, {n_normal} labeled normals count as unlabeled. Use a "
             "detector that learns from them, for example DeepSAD.",
             LabelWarning,
-            stacklevel=5,
+            stacklevel=6,
         )
 
     def _warn_of_scores(self, scores):

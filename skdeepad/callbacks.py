@@ -100,5 +100,5 @@ class StageObserver:
         )
         self.bar.update()
         # A callable: the copy it makes is made only if a callback asks for it.
-        self.fitted = lambda: self.fitted_now(record)
+        self.fitted = None if self.fitted_now is None else lambda: self.fitted_now(record)
         return self.fit.end(self.epoch, self.fitted)

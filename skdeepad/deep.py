@@ -7,6 +7,7 @@ import inspect
 import math
 import re
 from contextlib import nullcontext
+from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
@@ -16,9 +17,9 @@ from sklearn.utils.validation import check_random_state
 from torch import nn
 
 from skdeepad import engine, networks
-from skdeepad.base import BaseDetector, on_host
+from skdeepad.base import BaseDetector, kept_on_failure, on_host
 from skdeepad.callbacks import CallbackSupportMixin, FitObserver
-from skdeepad.engine import Rows, Stage
+from skdeepad.engine import Rows, Stage, Training
 
 _SEEDS = ("network", "decoder", "split", "training", "head")
 
@@ -263,36 +264,73 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
             )
         return decoder
 
-    def _fit(self, X, y, given, row_shape=None):
+    def _fit(self, X, y, given, **more):
+        for training in self._trainings(X, y, given, **more):
+            engine.train_together([training])
+
+    def _fit_in_steps(self, X, y, rows, share, place):
+        """Fit as :meth:`fit` does, but let the caller do the trainings, which are yielded.
+
+        Parameters
+        ----------
+        X, y : object
+            As in :meth:`fit`, but for y: labels of the rows that are meant.
+        rows : array of int or None
+            Positions in X of the rows that are meant; None: all.
+        share : callable
+            Returns features that are equal to those given, for detectors to have in common.
+        place : callable
+            Puts features and labels on the device, as :meth:`engine.Rows.place`.
+        """
+        self._validate_params()
+        with kept_on_failure(self):
+            features, labels = self._checked(X, y, rows)
+            features = share(features)
+            yield from self._trainings(features, labels, (X, y), place=place)
+            self._finish(features if rows is None else features[rows], labels)
+
+    def _trainings(self, X, y, given, row_shape=None, place=Rows.place):
+        """Yield what is to be trained, stage by stage, and keep what comes of it."""
         self.device_ = engine.resolve_device(self.device)
         seeds = draw_seeds(self.random_state, _SEEDS)
         stages = self._stages(seeds, y)
         training, held_out = self._split(stages, y, seeds["split"])
-        rows = Rows.place(X, y, row_shape or self.input_shape_, self.device_, self.stream)
+        rows = place(X, y, row_shape or self.input_shape_, self.device_, self.stream)
         observer = FitObserver(self, n_stages=len(stages), given=given)
         self.history_ = {}
         with self._foreign_randomness(seeds["training"]):
             for stage in stages:
                 if observer.stopped:
                     stage.n_epochs = 0  # the model is made usable, no more
-                last = stage is stages[-1]
-                self._train(stage, rows, y, training, held_out, seeds["training"], observer, last)
+                stage.objective.to(self.device_)
+                rows_in = _of_stage(stage, rows, y, training)
+                validation = None if held_out is None else _of_stage(stage, rows, y, held_out)
+                fitted_now = None
+                if stage is stages[-1]:
+                    fitted_now = partial(self._fitted_now, stage, rows_in, rows)
+                with observer.stage(stage.name, fitted_now) as stage_observer:
+                    made = Training(stage, rows_in, seeds["training"], validation, stage_observer)
+                    yield made
+                    if made.record.error is not None:
+                        raise made.record.error
+                self.history_[stage.name] = made.record.losses
+                self.n_epochs_ = made.record.n_epochs
         observer.ends()
         self._keep(stages[-1].objective)
 
-    def _train(self, stage, rows, y, training, held_out, seed, observer, last):
-        """Train one stage on its share of the rows."""
-        stage.objective.to(self.device_)
-        rows_in = _of_stage(stage, rows, y, training)
-        validation = None if held_out is None else _of_stage(stage, rows, y, held_out)
-
-        def fitted_now(record):
-            return self._fitted_now(stage, rows_in, rows, record) if last else None
-
-        with observer.stage(stage.name, fitted_now) as stage_observer:
-            record = engine.train(stage, rows_in, seed, validation, stage_observer)
-        self.history_[stage.name] = record.losses
-        self.n_epochs_ = record.n_epochs
+    def _why_not_stacked(self):
+        """Say why this detector cannot be trained as one with others, or return None."""
+        for name in _FOREIGN:
+            if callable(getattr(self, name, None)):
+                return (
+                    f"{name} is code of your own, which may draw random numbers or decide by what "
+                    "it sees"
+                )
+        if self.compile:
+            return "compile=True makes a graph of one model"
+        if getattr(self, "_skl_callbacks", None):
+            return "callbacks follow one model"
+        return None
 
     def _keep(self, objective):
         """Make a trained objective the fitted state."""

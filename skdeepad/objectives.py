@@ -55,6 +55,7 @@ class PreparedObjective(Objective):
         Numbers of the loss; kept as 0-dim buffers.
     """
 
+    input_noise: Tensor
     noise_scale: Tensor
 
     def __init__(
@@ -66,8 +67,10 @@ class PreparedObjective(Objective):
     ) -> None:
         super().__init__()
         self.network = network
-        self.preparation = preparation
+        # Models that are trained as one may differ in how much noise there is, not in whether.
+        self.preparation = preparation._replace(input_noise=bool(preparation.input_noise))
         self.number_names = tuple(numbers)
+        self.register_buffer("input_noise", torch.tensor(float(preparation.input_noise)))
         self.register_buffer("noise_scale", torch.zeros(tuple(input_shape)))
         for name, number in numbers.items():
             self.register_buffer(name, torch.tensor(float(number)))
@@ -121,8 +124,7 @@ class PreparedObjective(Objective):
     def start(self, rows: Rows) -> None:
         """Measure the features' deviations, if noise is to be added."""
         if self.preparation.input_noise:
-            scale = self.preparation.input_noise * standard_deviation(rows)
-            self.noise_scale.copy_(scale)
+            self.noise_scale.copy_(self.input_noise * standard_deviation(rows))
 
 
 def _augmented(augment: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

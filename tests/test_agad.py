@@ -676,19 +676,18 @@ def test_it_starts_anew_only_below_the_threshold():
 
 
 def test_the_state_of_the_discriminator_s_adam_is_cleared_and_no_other(monkeypatch):
-    counts = []
-    made = engine.loop._optimizers
+    models = []
+    made = engine.loop.Single.__init__
 
-    def spy(stage, device):
-        turns = made(stage, device)
-        counts.append(turns)
-        return turns
+    def spy(model, members):
+        made(model, members)
+        models.append(model)
 
-    monkeypatch.setattr(engine.loop, "_optimizers", spy)
+    monkeypatch.setattr(engine.loop.Single, "__init__", spy)
     for threshold in (1e9, 0.0):
         objective = objective_for((6,), reset_threshold=threshold)
         engine.train(Stage("train", objective, n_epochs=2, batch_size=8), data_for((6,)), 7)
-        of_generator, of_discriminator = (turn.adam.state for turn in counts[-1])
+        of_generator, of_discriminator = (turn.adam.state for turn in models[-1].turns)
         assert len(of_generator) == len(list(objective.network.parameters()))
         expected = 0 if threshold else len(list(objective.discriminator.parameters()))
         assert len(of_discriminator) == expected
@@ -765,7 +764,7 @@ def test_of_constant_images_a_constant_is_no_collapse():
 
 def test_early_stopping_is_refused_before_training(monkeypatch):
     X, y = table()
-    monkeypatch.setattr(engine, "train", lambda *args: pytest.fail("it trained"))
+    monkeypatch.setattr(engine, "train_together", lambda *args: pytest.fail("it trained"))
     with pytest.raises(
         ValueError, match="early_stopping=True is not possible with AGAD: generator and discr"
     ):

@@ -402,7 +402,7 @@ def received(monkeypatch):
 
     def spy(self, X, y, given, masks):
         calls.append((X.copy(), y.copy(), masks))
-        return inner(self, X, y, given, masks)
+        return inner(self, X, y, given, masks=masks)
 
     monkeypatch.setattr(FCDD, "_fit", spy)
     return calls

@@ -29,6 +29,7 @@ MAY_IMPORT = {
     },
     "inspection": {"base"},
     "deep": {"base", "callbacks", "engine", "networks"},
+    "stacking": {"deep", "engine"},
     "base": set(),
     "callbacks": set(),
     "objectives": {"augmentation", "engine", "losses", "synthetic"},
@@ -39,7 +40,7 @@ MAY_IMPORT = {
     "solvers": set(),
     "engine": set(),
     "datasets": set(),
-    "model_selection": {"base"},
+    "model_selection": {"base", "stacking"},
 }
 # Packages that a part must do without, wherever in its code.
 MUST_NOT_IMPORT = {

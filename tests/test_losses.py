@@ -446,7 +446,12 @@ def test_distance_objective_scores_by_distance_and_passes_its_numbers_on():
     x, y = torch.tensor([[2.0, 2.5], [5.0, 0.5], [2.0, 1.5]]), torch.tensor([0, 1, -1])
     assert objective("score", x).tolist() == [4.0, 9.0, 1.0]
     assert_close(objective("loss", Batch(x, y)), torch.tensor([4.0, 18.0, 2 / 1.000001]))
-    assert set(dict(objective.named_buffers())) == {"center", "noise_scale", "eta"}
+    assert set(dict(objective.named_buffers())) == {
+        "center",
+        "input_noise",
+        "noise_scale",
+        "eta",
+    }
 
 
 def test_center_is_not_trained():

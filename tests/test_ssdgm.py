@@ -531,7 +531,7 @@ def test_bernoulli_refuses_features_beyond_0_and_1(model, low, high, monkeypatch
     def no_training(*args):
         raise AssertionError
 
-    monkeypatch.setattr(engine, "train", no_training)
+    monkeypatch.setattr(engine, "train_together", no_training)
     with pytest.raises(ValueError, match=r"features in \[0, 1\].*MinMaxScaler"):
         detector.fit(bad, y)
     assert_array_equal(detector.score_samples(X), before)

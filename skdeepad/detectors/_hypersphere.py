@@ -82,7 +82,7 @@ class HypersphereDetector(DeepDetector):
                 "bias terms (bias=False, BatchNorm with affine=False) and use unbounded "
                 "activations such as LeakyReLU.",
                 CollapseWarning,
-                stacklevel=7,
+                stacklevel=8,
             )
 
     def _warn_of_scores(self, scores):

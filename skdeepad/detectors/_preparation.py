@@ -60,7 +60,7 @@ def _is_table(shape):
     return len(shape) != 3 or shape[1] == 1
 
 
-def stand_ins(detector, y, *, warn=True, stacklevel=7):
+def stand_ins(detector, y, *, warn=True, stacklevel=8):
     """Return what makes anomalies where none are labeled, or None; tell the user of it."""
     if (y < 0).any():
         return None

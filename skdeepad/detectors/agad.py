@@ -54,6 +54,7 @@ class AdversarialObjective(PreparedObjective):
         "of the other rises: the lowest loss does not mark the best detector. Pass "
         "early_stopping=False, and choose n_epochs."
     )
+    apart_from_losses = ("new_discriminator",)
 
     def __init__(self, generator, new_discriminator, input_shape, size, preparation, **numbers):
         super().__init__(generator, input_shape, preparation, **numbers)

@@ -15,6 +15,7 @@ from skdeepad import losses, networks
 from skdeepad.base import on_host
 from skdeepad.deep import DeepDetector, document
 from skdeepad.detectors._preparation import LABEL_CONSTRAINTS, preparation, stand_ins
+from skdeepad.engine import Rows
 from skdeepad.objectives import PreparedObjective
 
 
@@ -280,14 +281,14 @@ class FCDD(DeepDetector):
             self.input_shape_ = (1, 1, *self.input_shape_)
         return X
 
-    def _fit(self, X, y, given, masks):
+    def _trainings(self, X, y, given, masks=None, place=Rows.place):
         masks = self._checked_masks(masks, y)
         row_shape = self.input_shape_
         if masks is not None:
             # A mask travels as one more channel: drawn, moved and augmented with its image.
             X = np.hstack([X, masks.reshape(len(X), -1).astype(X.dtype)])
             row_shape = (row_shape[0] + 1, *row_shape[1:])
-        super()._fit(X, y, given, row_shape)
+        yield from super()._trainings(X, y, given, row_shape, place)
 
     def _checked_masks(self, masks, y):
         """Return masks of shape (n, h, w), or None if they say nothing."""
@@ -336,7 +337,7 @@ class FCDD(DeepDetector):
             network,
             shape,
             None if self.sigma == "auto" else self.sigma,
-            preparation(self, stand_ins(self, y, warn=False, stacklevel=8)),
+            preparation(self, stand_ins(self, y, warn=False, stacklevel=9)),
             eta=self.eta,
         )
         return [self._stage("train", objective, anomaly_fraction=self.anomaly_fraction)]

@@ -203,7 +203,7 @@ class HSC(HypersphereDetector):
                 "HSC learns from labeled anomalies, and y has none: it draws all rows to a centre, "
                 "as DeepSVDD does. Label some with -1; any images that are not normal will do.",
                 LabelWarning,
-                stacklevel=7,
+                stacklevel=8,
             )
         shape = self.input_shape_
         return DistanceObjective(

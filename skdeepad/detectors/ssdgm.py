@@ -183,6 +183,11 @@ class M1PlusM2Objective(M2Objective):
         self.m1.eval()
         return self
 
+    def start(self, rows):
+        """Leave the first model out of what is trained."""
+        super().start(rows)
+        self.m1.requires_grad_(False)
+
     def noise_shapes(self, x_shape):
         """Ask for draws of the first model's z as well."""
         return {**super().noise_shapes(x_shape), "m1": (x_shape[0], self.m1.code_size)}
@@ -191,7 +196,7 @@ class M1PlusM2Objective(M2Objective):
         """Loss of each row, by a draw of its code in the first model: (n,)."""
         mean, log_variance = self.m1.moments(batch.x)
         codes = drawn(mean, log_variance, batch.noise["m1"])
-        return super().loss(batch._replace(x=codes.detach()))  # m1 gets no gradient
+        return super().loss(batch._replace(x=codes.detach()))
 
     def score(self, x):
         """Logit of q(anomaly | x) by the mean of its code: (n,)."""

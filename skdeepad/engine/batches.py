@@ -69,49 +69,66 @@ class Rows:
         index = positions if self.index is None else self.index[positions]
         return Rows(self.x, self.y, self.device, self.streamed, index)
 
+    def labeled(self, y: np.ndarray, index: np.ndarray | None = None) -> Rows:
+        """Return the rows at ``index``, by default all, sharing the features, with labels y."""
+        if index is None:
+            positions, labels = None, torch.from_numpy(y)
+        else:
+            positions = torch.from_numpy(index)
+            labels = torch.zeros(len(self.x), dtype=torch.int8)
+            labels[positions] = torch.from_numpy(y)
+        return Rows(self.x, labels.to(self.device), self.device, self.streamed, positions)
+
     def labels(self) -> Tensor:
         """Labels of these rows on the host, of shape (n,)."""
         labels = self.y.cpu()
         return labels if self.index is None else labels[self.index]
 
-    def batches(self, order: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield features and labels by the positions in ``order``, of shape (steps, batch)."""
-        if self.index is not None:
-            order = self.index[order]
-        labels = self.y[order.to(self.device)]  # (steps, batch): one gather an epoch
-        if self.streamed:
-            features = self._streamed_batches(order)
-        else:
-            steps = order.to(self.device).unbind(0)
-            features = (self.x.index_select(0, positions) for positions in steps)
-        yield from zip(features, labels.unbind(0), strict=True)
+    def positions(self, order: Tensor) -> Tensor:
+        """Return where in ``x`` the rows of these numbers lie, both on the host."""
+        return order if self.index is None else self.index[order]
 
-    def _streamed_batches(self, order: Tensor) -> Iterator[Tensor]:
+    def batches(self, order: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield features and labels by the numbers in ``order``, of shape (steps, batch)."""
+        positions = self.positions(order)
+        labels = self.y[positions.to(self.device)]  # (steps, batch): one gather an epoch
+        yield from zip(self.features(positions), labels.unbind(0), strict=True)
+
+    def features(self, positions: Tensor) -> Iterator[Tensor]:
+        """Yield the features at positions (steps, *batch), each of shape (*batch, *input_shape)."""
+        if self.streamed:
+            yield from self._streamed(positions)
+            return
+        shape = (*positions.shape[1:], *self.x.shape[1:])
+        for step in positions.to(self.device).flatten(1).unbind(0):
+            yield self.x.index_select(0, step).view(shape)
+
+    def _streamed(self, positions: Tensor) -> Iterator[Tensor]:
         """Copy a few steps' rows at once, from two buffers in turn.
 
         On CUDA the buffers are pinned, so that the copy runs beside the computation; a buffer is
         filled again only when its last copy is done, which is what the event waits for.
         """
-        batch = order.shape[1]
+        batch = positions[0].numel()
         row_bytes = self.x[0].numel() * self.x.element_size()
         steps = max(1, _CHUNK_BYTES // (batch * row_bytes))
         cuda = self.device.type == "cuda"
-        shape = (min(steps, len(order)) * batch, *self.x.shape[1:])
+        shape = (min(steps, len(positions)) * batch, *self.x.shape[1:])
         buffers = [torch.empty(shape, pin_memory=cuda) for _ in range(2)]
         copied: list[torch.cuda.Event | None] = [None, None]
-        for turn, positions in enumerate(order.split(steps)):
+        for turn, chosen in enumerate(positions.split(steps)):
             which = turn % 2
             event = copied[which]
             if event is not None:
                 event.synchronize()
-            chunk = buffers[which][: positions.numel()]
-            torch.index_select(self.x, 0, positions.flatten(), out=chunk)
+            chunk = buffers[which][: chosen.numel()]
+            torch.index_select(self.x, 0, chosen.flatten(), out=chunk)
             # On a CPU the copy keeps batches apart from the buffer that is filled next.
             on_device = chunk.to(self.device, non_blocking=cuda, copy=True)
             if cuda:
                 copied[which] = torch.cuda.Event()
                 copied[which].record()  # type: ignore[union-attr]
-            yield from on_device.view(len(positions), batch, *self.x.shape[1:]).unbind(0)
+            yield from on_device.view(*chosen.shape, *self.x.shape[1:]).unbind(0)
 
     def slices(self) -> Iterator[tuple[Tensor, Tensor, int]]:
         """Yield features, labels and the number of true rows, in order, all slices of one size.

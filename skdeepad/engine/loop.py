@@ -1,11 +1,12 @@
-"""The only training loop: every stage of every detector runs through :func:`train`."""
+"""The only training loop: every stage of every detector runs through it, alone or in a stack."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +20,9 @@ from skdeepad.engine.runtime import (
     private_generator,
     threads_for,
 )
+
+# Noise is drawn for several steps at once, as many as need about this many numbers.
+_NOISE_NUMBERS = 2**18
 
 
 @dataclass
@@ -64,10 +68,11 @@ class Stage:
 
 @dataclass
 class Record:
-    """What a stage left behind: per-epoch losses, and how many epochs it ran."""
+    """What a stage left behind: per-epoch losses, how many epochs it ran, and what went wrong."""
 
     losses: dict[str, list[float]] = field(default_factory=dict)
     n_epochs: int = 0
+    error: ValueError | None = None
 
     def append(self, **values: float) -> None:
         """Add one epoch's values."""
@@ -89,51 +94,97 @@ class Observer:
         return False
 
 
-class _TurnOptimizer:
-    """A turn with its parameters, its Adam and the epoch's sum of losses."""
+@dataclass
+class Training:
+    """A stage with what it is trained on.
 
-    def __init__(self, turn: Turn, stage: Stage, device: torch.device) -> None:
-        named = [
-            parameter
-            for name, parameter in stage.objective.named_parameters()
-            if parameter.requires_grad and name.startswith(turn.parameters)
-        ]
-        if not named:
-            raise ValueError(
-                f"{type(stage.objective).__name__} has no trainable parameter whose name begins "
-                f"with one of {turn.parameters}: expected at least one. Give it a network with "
-                "parameters that require gradients."
-            )
-        self.turn, self.stage, self.parameters = turn, stage, named
-        # One fused kernel a step; elsewhere torch chooses.
-        fused = True if device.type in ("cpu", "cuda") else None
-        self.adam = torch.optim.Adam(
-            named, lr=stage.lr, weight_decay=stage.weight_decay, fused=fused
-        )
-        self.total = torch.zeros((), device=device)
-        self.taken = 0
+    Attributes
+    ----------
+    stage : Stage
+        The objective and its numbers.
+    rows : Rows
+        What to train on.
+    seed : int
+        All random numbers of the stage come from generators seeded with it.
+    validation : Rows or None
+        Held-out rows. If given, training stops when their loss has not fallen by more than
+        ``stage.tol`` for ``stage.n_iter_no_change`` epochs, and the best epoch's state is restored.
+    observer : Observer
+        Is told of each epoch, and may end the stage.
+    record : Record
+        What comes of it.
+    """
 
-    def is_due(self, step: int) -> bool:
-        return step % self.turn.every == 0
+    stage: Stage
+    rows: Rows
+    seed: int
+    validation: Rows | None = None
+    observer: Observer = field(default_factory=Observer)
+    record: Record = field(default_factory=Record)
 
-    def set_rate(self, factor: float) -> None:
-        for group in self.adam.param_groups:
-            group["lr"] = self.stage.lr * factor
 
-    def step(self, loss: Tensor) -> None:
-        if self.stage.clip_grad_norm is not None:
-            clip_grad_norm_(self.parameters, self.stage.clip_grad_norm)
-        self.adam.step()
-        self.adam.zero_grad()
-        self.total += loss.detach()
-        self.taken += 1
+class Member:
+    """A training on its way through the loop: its draws, its best state, its record."""
 
-    def mean_loss(self) -> float:
-        """Return the mean loss since the last call: the epoch's only copy to the host."""
-        mean = float(self.total) / max(self.taken, 1)
-        self.total.zero_()
-        self.taken = 0
-        return mean
+    def __init__(self, training: Training) -> None:
+        self.stage, self.objective = training.stage, training.stage.objective
+        self.rows, self.validation = training.rows, training.validation
+        self.observer, self.record = training.observer, training.record
+        # Two streams: on a CPU the same seed would give order and noise the same numbers.
+        self.order = private_generator(training.seed)
+        self.noise = private_generator(training.seed + 1, self.rows.device)
+        stage = self.stage
+        self.sampler = Sampler(self.rows.labels(), stage.batch_size, stage.anomaly_fraction)
+        self.n_epochs = stage.resolved_epochs(self.sampler.steps)
+        self.best = _Best(self.objective, stage.tol)
+        self.running = True
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """Shape of the features of a batch."""
+        return (self.sampler.batch_size, *self.rows.x.shape[1:])
+
+    def threads(self, n_models: int = 1) -> AbstractContextManager[None]:
+        """Threads for steps of that many models; what is fitted between epochs takes those of one.
+
+        Sums over rows depend on the number of threads.
+        """
+        # A bound: for images as if no layer made them smaller.
+        weights = sum(weight.numel() for weight in self.objective.parameters())
+        multiplications = self.stage.batch_size * weights * math.prod(self.rows.x.shape[2:])
+        return threads_for(n_models * multiplications, self.rows.device)
+
+    def start(self) -> None:
+        """Fit what must be known before the first step."""
+        with torch.no_grad(), self.threads():
+            self.objective.eval().start(self.rows)
+        self.observer.begins(self.n_epochs)
+
+    def epoch_ends(self, epoch: int, losses: dict[str, float]) -> set[str]:
+        """Update what is fitted, and note the epoch; return the turns to be cleared."""
+        self.record.n_epochs = epoch + 1
+        with torch.no_grad(), self.threads():
+            to_clear = set(self.objective.after_epoch(epoch, self.rows, losses) or ())
+        if self.validation is not None:
+            loss = _held_out_loss(self.objective, self.validation)
+            losses["validation_loss"] = self.best.update(loss)
+        self.record.error = _trouble(losses, self.stage, epoch)
+        if self.record.error is not None:
+            self.running = False
+            return set()
+        self.record.append(**losses)
+        stopped = self.observer.epoch_ends(self.record)
+        if stopped or self.best.epochs_without_progress >= self.stage.n_iter_no_change:
+            self.running = False
+            self.best.keep()
+        return to_clear
+
+    def finish(self) -> None:
+        """Restore the best state, and fit what depends on it."""
+        if self.record.error is None:
+            self.best.restore()
+            with torch.no_grad(), self.threads():
+                self.objective.finish(self.rows)
 
 
 class _Best:
@@ -148,18 +199,172 @@ class _Best:
     def _tensors(self) -> list[Tensor]:
         return [*self.objective.parameters(), *self.objective.buffers()]
 
+    def _note(self) -> None:
+        self.state = [tensor.detach().clone() for tensor in self._tensors()]
+
     def update(self, loss: float) -> float:
         progress = loss < self.loss - self.tol
         self.epochs_without_progress = 0 if progress else self.epochs_without_progress + 1
         if loss < self.loss:
             self.loss = loss
-            self.state = [tensor.detach().clone() for tensor in self._tensors()]
+            self._note()
         return loss
+
+    def keep(self) -> None:
+        """Without held-out rows, keep the present state: in a stack training goes on."""
+        if not self.state:
+            self._note()
 
     @torch.no_grad()
     def restore(self) -> None:
         for tensor, best in zip(self._tensors(), self.state, strict=False):
             tensor.copy_(best)
+
+
+class TurnOptimizer(ABC):
+    """A turn with its optimiser and, for each member, the epoch's sum of losses.
+
+    Parameters
+    ----------
+    turn : Turn
+        Which loss it lowers.
+    members : sequence of Member
+        They have the numbers: learning rate, weight decay, longest gradient.
+    """
+
+    def __init__(self, turn: Turn, members: Sequence[Member]) -> None:
+        self.turn = turn
+        self.totals = torch.zeros(len(members), device=members[0].rows.device)
+        self.taken = 0
+
+    def is_due(self, step: int) -> bool:
+        """Tell whether the turn is taken at a step."""
+        return step % self.turn.every == 0
+
+    @abstractmethod
+    def differentiate(self, loss: Tensor, keep_graph: bool) -> None:
+        """Compute the gradients that :meth:`descend` follows."""
+
+    @abstractmethod
+    def descend(self, factor: float) -> None:
+        """Change the parameters, at the learning rate times a factor."""
+
+    @abstractmethod
+    def clear(self, number: int) -> None:
+        """Forget what the optimiser knows of the member of that number."""
+
+    def step(self, loss: Tensor, factor: float) -> None:
+        """Take the turn, and note the loss."""
+        self.descend(factor)
+        self.totals += loss.detach()
+        self.taken += 1
+
+    def mean_losses(self) -> list[float]:
+        """Return each member's mean loss since the last call: the epoch's only copy to the host."""
+        means = (self.totals / max(self.taken, 1)).tolist()
+        self.totals.zero_()
+        self.taken = 0
+        return means
+
+
+class _SingleTurn(TurnOptimizer):
+    """A turn of one model, with torch's Adam."""
+
+    def __init__(self, turn: Turn, parameters: list[Tensor], member: Member) -> None:
+        super().__init__(turn, [member])
+        self.parameters, self.stage = parameters, member.stage
+        # One fused kernel a step; elsewhere torch chooses.
+        fused = True if member.rows.device.type in ("cpu", "cuda") else None
+        self.adam = torch.optim.Adam(
+            parameters, lr=self.stage.lr, weight_decay=self.stage.weight_decay, fused=fused
+        )
+
+    def differentiate(self, loss: Tensor, keep_graph: bool) -> None:
+        loss.backward(inputs=self.parameters, retain_graph=keep_graph)
+
+    def descend(self, factor: float) -> None:
+        for group in self.adam.param_groups:
+            group["lr"] = self.stage.lr * factor
+        if self.stage.clip_grad_norm is not None:
+            clip_grad_norm_(self.parameters, self.stage.clip_grad_norm)
+        self.adam.step()
+        self.adam.zero_grad()
+
+    def clear(self, number: int) -> None:
+        self.adam.state.clear()
+
+
+class Model(ABC):
+    """What the loop trains: one member, or a stack of them."""
+
+    turns: Sequence[TurnOptimizer]
+
+    def __init__(self, members: Sequence[Member]) -> None:
+        self.members = members
+        self.objective = members[0].objective
+
+    @abstractmethod
+    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield features and labels of each step of an epoch."""
+
+    @abstractmethod
+    def joined(self, parts: list[Tensor]) -> Tensor:
+        """Return as one what has been drawn for each member, each of shape (steps, ...)."""
+
+    @abstractmethod
+    def losses(self, batch: Batch, names: Sequence[str]) -> Sequence[Tensor]:
+        """Return the mean loss of a batch, or of each member's, for the turns named."""
+
+
+class Single(Model):
+    """One member, trained as it is."""
+
+    def __init__(self, members: Sequence[Member]) -> None:
+        super().__init__(members)
+        [member] = members
+        self.forward = torch.compile(member.objective) if member.stage.compile else member.objective
+        self.turns = [
+            _SingleTurn(turn, list(named.values()), member)
+            for turn, named in trained_parameters(member.objective)
+        ]
+
+    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield features (batch, *input_shape) and labels (batch,) of each step."""
+        [member] = self.members
+        return member.rows.batches(member.sampler.epoch(member.order))
+
+    def joined(self, parts: list[Tensor]) -> Tensor:
+        """Return what has been drawn."""
+        return parts[0]
+
+    def losses(self, batch: Batch, names: Sequence[str]) -> Sequence[Tensor]:
+        """Return the mean loss of a batch for the turns named, each of shape ()."""
+        return self.forward("mean_losses", batch, names)
+
+
+def trained_parameters(objective: Objective) -> list[tuple[Turn, dict[str, Tensor]]]:
+    """Return the turns of an objective with the parameters that each trains, by name."""
+    found = []
+    for turn in objective.turns():
+        named: dict[str, Tensor] = {
+            name: parameter
+            for name, parameter in objective.named_parameters()
+            if parameter.requires_grad and name.startswith(turn.parameters)
+        }
+        if not named:
+            raise ValueError(
+                f"{type(objective).__name__} has no trainable parameter whose name begins with one "
+                f"of {turn.parameters}: expected at least one. Give it a network with parameters "
+                "that require gradients."
+            )
+        found.append((turn, named))
+    names = [name for _, named in found for name in named]
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f"Turns of {type(objective).__name__} share parameters: expected each parameter in one "
+            "turn only, so that its gradients stay apart. Give the turns disjoint prefixes."
+        )
+    return found
 
 
 def train(
@@ -173,17 +378,8 @@ def train(
 
     Parameters
     ----------
-    stage : Stage
-        The objective and its numbers.
-    rows : Rows
-        What to train on.
-    seed : int
-        All random numbers of the stage come from generators seeded with it.
-    validation : Rows, optional
-        Held-out rows. If given, training stops when their loss has not fallen by more than
-        ``stage.tol`` for ``stage.n_iter_no_change`` epochs, and the best epoch's state is restored.
-    observer : Observer, optional
-        Is told of each epoch, and may end the stage.
+    stage, rows, seed, validation, observer : object
+        As in :class:`Training`.
 
     Returns
     -------
@@ -195,87 +391,94 @@ def train(
     ValueError
         If a loss stops being finite.
     """
-    objective = stage.objective
-    # Two streams: on a CPU the same seed would give order and noise the same numbers.
-    generators = private_generator(seed), private_generator(seed + 1, rows.device)
-    sampler = Sampler(rows.labels(), stage.batch_size, stage.anomaly_fraction)
-    n_epochs = stage.resolved_epochs(sampler.steps)
-    # What is fitted between epochs, too: sums over rows depend on the number of threads.
-    threads = threads_for(_multiplications(stage, rows), rows.device)
-    with torch.no_grad(), threads:
-        objective.eval().start(rows)
-    turns = _optimizers(stage, rows.device)
-    forward = torch.compile(objective) if stage.compile else objective
-    record, best = Record(), _Best(objective, stage.tol)
-    observer = observer or Observer()
-    observer.begins(n_epochs)
-    for epoch in range(n_epochs):
-        observer.epoch_begins()
-        objective.train()
-        with threads:
-            _run_epoch(stage, forward, turns, rows, sampler, generators, epoch, n_epochs)
-        objective.eval()
-        record.n_epochs = epoch + 1
-        losses = {turn.turn.loss: turn.mean_loss() for turn in turns}
-        with threads:
-            _update_fitted(objective, turns, epoch, rows, losses)
-        if validation is not None:
-            losses["validation_loss"] = best.update(_held_out_loss(objective, validation))
-        record.append(**_finite(losses, stage, epoch))
-        if observer.epoch_ends(record) or best.epochs_without_progress >= stage.n_iter_no_change:
+    training = Training(stage, rows, seed, validation, observer or Observer())
+    run([Member(training)], Single)
+    if training.record.error is not None:
+        raise training.record.error
+    return training.record
+
+
+def run(members: Sequence[Member], as_model: type[Model]) -> None:
+    """Take members of equal shapes through all their epochs.
+
+    ``as_model`` makes of them what is trained, once they have been started.
+    """
+    for member in members:
+        member.start()
+    model = as_model(members)
+    for epoch in range(members[0].n_epochs):
+        running = [member for member in members if member.running]
+        if not running:
             break
-    best.restore()
-    with torch.no_grad(), threads:
-        objective.finish(rows)
-    return record
+        for member in running:
+            member.observer.epoch_begins()
+        model.objective.train()
+        with members[0].threads(len(members)):
+            _run_epoch(model, epoch)
+        model.objective.eval()
+        by_turn = {turn.turn.loss: turn.mean_losses() for turn in model.turns}
+        for number, member in enumerate(members):
+            if member.running:
+                losses = {name: means[number] for name, means in by_turn.items()}
+                to_clear = member.epoch_ends(epoch, losses)
+                for turn in model.turns:
+                    if turn.turn.loss in to_clear:
+                        turn.clear(number)
+    for member in members:
+        member.finish()
 
 
-def _optimizers(stage: Stage, device: torch.device) -> list[_TurnOptimizer]:
-    turns = [_TurnOptimizer(turn, stage, device) for turn in stage.objective.turns()]
-    owned = [id(parameter) for turn in turns for parameter in turn.parameters]
-    if len(set(owned)) < len(owned):
-        raise ValueError(
-            f"Turns of {type(stage.objective).__name__} share parameters: expected each parameter "
-            "in one turn only, so that its gradients stay apart. Give the turns disjoint prefixes."
-        )
-    return turns
-
-
-def _run_epoch(
-    stage: Stage,
-    forward: Callable[..., Any],
-    turns: list[_TurnOptimizer],
-    rows: Rows,
-    sampler: Sampler,
-    generators: tuple[torch.Generator, torch.Generator],
-    epoch: int,
-    n_epochs: int,
-) -> None:
+def _run_epoch(model: Model, epoch: int) -> None:
     """Take the steps of one epoch."""
-    order, noise = generators
+    [first, *_] = model.members
+    stage, steps = first.stage, first.sampler.steps
     factor = learning_rate_factor(stage.lr_schedule)
-    step = epoch * sampler.steps
-    for x, y in rows.batches(sampler.epoch(order)):
-        rate = factor(step / (n_epochs * sampler.steps))
-        due = [turn for turn in turns if turn.is_due(step)]
-        with autocast(rows.device, stage.autocast):
-            batch = Batch(x, y, draw_noise(stage.objective, x, noise))
-            batch = forward("prepare", batch)
-            batch = batch._replace(shared=forward("shared", batch))
-            losses = [forward(turn.turn.loss, batch).float().mean() for turn in due]
+    step = epoch * steps
+    for (x, y), noise in zip(model.batches(), _noise_by_step(model), strict=True):
+        rate = factor(step / (first.n_epochs * steps))
+        due = [turn for turn in model.turns if turn.is_due(step)]
+        with autocast(first.rows.device, stage.autocast):
+            losses = model.losses(Batch(x, y, noise), [turn.turn.loss for turn in due])
         for turn, loss in zip(due, losses, strict=True):
             # Turns share a graph, so it is kept until the last has gone through it.
-            loss.backward(inputs=turn.parameters, retain_graph=turn is not due[-1])
+            turn.differentiate(loss, keep_graph=turn is not due[-1])
         for turn, loss in zip(due, losses, strict=True):
-            turn.set_rate(rate)
-            turn.step(loss)
+            turn.step(loss, rate)
         step += 1
 
 
-def _multiplications(stage: Stage, rows: Rows) -> float:
-    """Bound those of a forward pass: for images as if no layer made them smaller."""
-    weights = sum(weight.numel() for weight in stage.objective.parameters())
-    return stage.batch_size * weights * math.prod(rows.x.shape[2:])
+def _noise_by_step(model: Model) -> Iterator[dict[str, Tensor]]:
+    """Draw the noise of an epoch, for several steps at once, and yield that of each step."""
+    [first, *_] = model.members
+    shapes = model.objective.noise_shapes(first.batch_shape)
+    numbers = sum(math.prod(shape) for shape in shapes.values())
+    # It depends on one member's numbers alone: in a stack it draws what it draws by itself.
+    at_once = max(1, _NOISE_NUMBERS // max(numbers, 1))
+    for begun in range(0, first.sampler.steps, at_once):
+        count = min(at_once, first.sampler.steps - begun)
+        drawn = {
+            name: model.joined(
+                [
+                    torch.randn(count, *shape, generator=member.noise, device=first.rows.device)
+                    for member in model.members
+                ]
+            )
+            for name, shape in shapes.items()
+        }
+        for step in range(count):
+            yield {name: values[step] for name, values in drawn.items()}
+
+
+def _trouble(losses: dict[str, float], stage: Stage, epoch: int) -> ValueError | None:
+    for name, loss in losses.items():
+        if not math.isfinite(loss):
+            return ValueError(
+                f"The {name} of stage {stage.name!r} became {loss} in epoch {epoch + 1}; expected "
+                f"a finite number. Usual causes: features of very different or very large scale "
+                f"(standardize them, for example with StandardScaler) or a learning rate too high "
+                f"(lr={stage.lr}; lower it or set clip_grad_norm)."
+            )
+    return None
 
 
 def draw_noise(objective: Objective, x: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
@@ -285,32 +488,6 @@ def draw_noise(objective: Objective, x: Tensor, generator: torch.Generator) -> d
         name: torch.randn(*shape, generator=generator, device=x.device)
         for name, shape in shapes.items()
     }
-
-
-def _finite(losses: dict[str, float], stage: Stage, epoch: int) -> dict[str, float]:
-    for name, loss in losses.items():
-        if not math.isfinite(loss):
-            raise ValueError(
-                f"The {name} of stage {stage.name!r} became {loss} in epoch {epoch + 1}; expected "
-                f"a finite number. Usual causes: features of very different or very large scale "
-                f"(standardize them, for example with StandardScaler) or a learning rate too high "
-                f"(lr={stage.lr}; lower it or set clip_grad_norm)."
-            )
-    return losses
-
-
-@torch.no_grad()
-def _update_fitted(
-    objective: Objective,
-    turns: list[_TurnOptimizer],
-    epoch: int,
-    rows: Rows,
-    losses: dict[str, float],
-) -> None:
-    to_clear = set(objective.after_epoch(epoch, rows, losses) or ())
-    for turn in turns:
-        if turn.turn.loss in to_clear:
-            turn.adam.state.clear()
 
 
 @torch.no_grad()

@@ -67,6 +67,8 @@ class Objective(nn.Module):
 
     early_stopping_refusal: str | None = None
     """Why early stopping makes no sense for this objective, or None where it does."""
+    apart_from_losses: tuple[str, ...] = ()
+    """Attributes, no tensors, that no loss reads: they may differ in models trained as one."""
 
     def forward(self, name: str, *args: Any) -> Any:
         """Call the method ``name``."""
@@ -95,6 +97,12 @@ class Objective(nn.Module):
     def score(self, x: Tensor) -> Tensor:
         """Anomaly score of each row, of shape (n,): larger = more anomalous."""
         raise NotImplementedError(f"{type(self).__name__} must define score(x) -> (n,).")
+
+    def mean_losses(self, batch: Batch, names: Sequence[str]) -> list[Tensor]:
+        """Prepare a batch and compute the mean over its rows of each of the losses named."""
+        batch = self.prepare(batch)
+        batch = batch._replace(shared=self.shared(batch))
+        return [getattr(self, name)(batch).float().mean() for name in names]
 
     def validation_loss(self, batch: Batch) -> Tensor:
         """Loss of each held-out row, of shape (batch,), for early stopping; nothing is prepared."""
