@@ -12,6 +12,8 @@ from torch import Tensor
 # A slice for scoring holds about this many numbers: on a CPU what its caches hold, on a GPU what
 # keeps it busy.
 _SLICE_NUMBERS = {"cpu": 2**16, "cuda": 2**23, "mps": 2**21}
+# Narrow rows come in fewer: codes are wider than they are.
+_SLICE_ROWS = {"cpu": 2048, "cuda": 8192, "mps": 8192}
 # Streamed batches travel in chunks of about this many bytes.
 _CHUNK_BYTES = 2**26
 # Data stay on the device if they take at most this share of its free memory.
@@ -155,9 +157,10 @@ class Rows:
     @property
     def slice_size(self) -> int:
         """Rows in a slice; it depends on the input shape and the kind of device alone."""
-        numbers = _SLICE_NUMBERS.get(self.device.type, _SLICE_NUMBERS["cpu"])
+        kind = self.device.type if self.device.type in _SLICE_NUMBERS else "cpu"
         width = math.prod(self.x.shape[1:])
-        return min(max(2 ** round(math.log2(numbers / width)), 64), 8192)
+        rows = 2 ** round(math.log2(_SLICE_NUMBERS[kind] / width))
+        return min(max(rows, 64), _SLICE_ROWS[kind])
 
 
 class Sampler:

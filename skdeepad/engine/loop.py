@@ -149,10 +149,7 @@ class Member:
 
         Sums over rows depend on the number of threads.
         """
-        # A bound: for images as if no layer made them smaller.
-        weights = sum(weight.numel() for weight in self.objective.parameters())
-        multiplications = self.stage.batch_size * weights * math.prod(self.rows.x.shape[2:])
-        return threads_for(n_models * multiplications, self.rows.device)
+        return _threads(self.objective, self.rows, n_models * self.stage.batch_size)
 
     def start(self) -> None:
         """Fit what must be known before the first step."""
@@ -481,6 +478,13 @@ def _trouble(losses: dict[str, float], stage: Stage, epoch: int) -> ValueError |
     return None
 
 
+def _threads(objective: Objective, rows: Rows, n_rows: int) -> AbstractContextManager[None]:
+    """Threads for that many rows at once."""
+    # A bound: for images as if no layer made them smaller.
+    weights = sum(weight.numel() for weight in objective.parameters())
+    return threads_for(n_rows * weights * math.prod(rows.x.shape[2:]), rows.device)
+
+
 def draw_noise(objective: Objective, x: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
     """Draw the noise an objective needs for the batch ``x``."""
     shapes = objective.noise_shapes(x.shape)
@@ -506,5 +510,6 @@ def _held_out_loss(objective: Objective, rows: Rows) -> float:
 def score(objective: Objective, rows: Rows, method: str = "score") -> Tensor:
     """Return what ``method`` of the objective gives for each row, on the host, in eval mode."""
     objective.eval()
-    parts = [objective(method, x)[:count] for x, _, count in rows.slices()]
+    with _threads(objective, rows, rows.slice_size):
+        parts = [objective(method, x)[:count] for x, _, count in rows.slices()]
     return torch.cat(parts).cpu()  # one copy back

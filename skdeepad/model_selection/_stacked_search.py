@@ -1,0 +1,443 @@
+"""Searches that train their candidates together."""
+
+from __future__ import annotations
+
+from collections import deque
+from numbers import Integral
+from pickle import PicklingError
+
+import joblib
+import numpy as np
+from sklearn.base import clone
+from sklearn.model_selection import (
+    GridSearchCV,
+    ParameterGrid,
+    ParameterSampler,
+    RandomizedSearchCV,
+    check_cv,
+)
+from sklearn.model_selection._search import BaseSearchCV  # what both derive from
+from sklearn.pipeline import Pipeline
+from sklearn.utils import _safe_indexing, indexable  # documented, despite the first one's name
+from sklearn.utils._param_validation import Interval
+
+from skdeepad.stacking import Fit, fit_together, why_not_stacked
+
+_MAX_MODELS = {"max_models": [Interval(Integral, 1, None, closed="left"), None]}
+
+
+class _StackedSearch:
+    """What both searches share: all models are trained first, then judged one after the other."""
+
+    def fit(self, X, y=None, **params):
+        """Train all candidates on all folds, judge them, and fit the best one to all rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, or images of shape (n, channels, height, width).
+        y : array-like of shape (n_samples,), default=None
+            Labels: +1 normal, 0 unlabeled, -1 anomalous.
+        **params : dict
+            ``groups`` for the folds. With any others, which are for estimator or scorer, models are
+            trained one by one.
+
+        Returns
+        -------
+        self : object
+            The fitted search.
+        """
+        self._validate_params()
+        self._get_scorers()  # what is wrong with them is said before any training
+        X, y = indexable(X, y)
+        splitter = check_cv(self.cv, y)
+        splits = list(splitter.split(X, y, params.get("groups")))
+        candidates = self._candidates()
+        trials = [
+            _Trial(clone(self.estimator).set_params(**clone(parameters, safe=False)))
+            for parameters in candidates
+            for _ in splits
+        ]
+        reason = self._why_not_stacked(params, trials)
+        if reason is not None:
+            if self.verbose:
+                print(f"{type(self).__name__} trains models one by one: {reason}.")
+            return super().fit(X, y, **params)
+        _train(trials, splits * len(candidates), X, y, self)
+        judging = _Judging(self, _looked_up(self.estimator, trials), candidates, splits)
+        judging.fit(X, y, **params)
+        vars(self).update(
+            {name: value for name, value in vars(judging).items() if name.endswith("_")}
+        )
+        seconds = np.reshape([trial.seconds for trial in trials], (len(candidates), -1))
+        self.cv_results_["mean_fit_time"] = seconds.mean(axis=1)
+        self.cv_results_["std_fit_time"] = seconds.std(axis=1)
+        return self
+
+    def _why_not_stacked(self, params, trials):
+        """Say why nothing can be stacked, or return None."""
+        others = sorted(params.keys() - {"groups"})
+        if others:
+            return f"fit was given {', '.join(others)}"
+        if getattr(self, "_skl_callbacks", None):
+            return "callbacks follow one model"
+        reasons = [why_not_stacked(trial.detector) for trial in trials]
+        return reasons[0] if reasons and all(reasons) else None
+
+
+class _Trial:
+    """A candidate on its way through one fold: its pipeline's transformers, and its detector."""
+
+    def __init__(self, estimator):
+        self.estimator = estimator
+        self.steps = estimator.steps if isinstance(estimator, Pipeline) else [(None, estimator)]
+        self.detector = self.steps[-1][1]
+        self.error, self.seconds = None, 0.0
+
+    def head(self):
+        """Return the pipeline of all steps but the last, or None if there are none."""
+        return self.estimator[:-1] if len(self.steps) > 1 else None
+
+    def finish(self, head, fit):
+        """Put the fitted parts together."""
+        self.error, self.seconds = fit.error, fit.seconds
+        if isinstance(self.estimator, Pipeline):
+            name, _ = self.steps[-1]
+            transformers = head.steps if head is not None else []
+            self.estimator.steps = [*transformers, (name, fit.detector)]
+        else:
+            self.estimator = fit.detector
+
+
+def _train(trials, splits, X, y, search):
+    """Fit all trials, each on its fold; transformers that are the same once a fold."""
+    heads, fits = {}, []
+    for trial, (train, _) in zip(trials, splits, strict=True):
+        train = np.asarray(train)
+        rows = np.flatnonzero(train) if train.dtype == bool else train
+        labels = None if y is None else _safe_indexing(y, rows)
+        head = trial.head()
+        if head is None:
+            fits.append((None, Fit(trial.detector, X, labels, rows)))
+            continue
+        key = _content(head), rows.tobytes()
+        if key not in heads:
+            heads[key] = _transformed(head, _safe_indexing(X, rows), labels)
+        head, transformed, error = heads[key]
+        fits.append((head, Fit(trial.detector, transformed, labels)))
+        fits[-1][1].error = error
+    fit_together(
+        [fit for _, fit in fits if fit.error is None],
+        max_models=search.max_models,
+        n_jobs=search.n_jobs,
+        verbose=search.verbose,
+    )
+    for trial, (head, fit) in zip(trials, fits, strict=True):
+        trial.finish(head, fit)
+
+
+def _content(head):
+    """Return what is equal for transformers that would be fitted alike."""
+    try:
+        return joblib.hash(head)
+    except (PicklingError, AttributeError, TypeError):  # a lambda, say: like nothing else
+        return object()
+
+
+def _transformed(head, X, y):
+    """Fit transformers; return them, what they make of the rows, and what went wrong."""
+    try:
+        return head, head.fit_transform(X, y), None
+    except Exception as error:
+        return head, None, error
+
+
+class _Judging(BaseSearchCV):
+    """Scores listed candidates, in their order, on listed folds."""
+
+    def __init__(self, search, estimator, candidates, splits):
+        super().__init__(
+            estimator,
+            scoring=search.scoring,
+            refit=search.refit,
+            cv=splits,
+            verbose=search.verbose,
+            error_score=search.error_score,
+            return_train_score=search.return_train_score,
+        )
+        self.search, self.candidates, self.splits = search, candidates, splits
+
+    def _run_search(self, evaluate_candidates):
+        evaluate_candidates(self.candidates)
+
+
+def _looked_up(estimator, trials):
+    """Return a copy of an estimator whose ``fit`` becomes the next trial's, as long as there are.
+
+    A search clones it for each candidate and fold, in the order of the trials, and once more for
+    the refit.
+    """
+    own_class = type(estimator)
+    waiting = deque(trials)
+
+    def fit(self, X, y=None):
+        self.__class__ = own_class  # scorers and users see nothing but the real one
+        if not waiting:
+            return self.fit(X, y)
+        trial = waiting.popleft()
+        if trial.error is not None:
+            raise trial.error
+        vars(self).update(vars(trial.estimator))
+        return self
+
+    looked_up = clone(estimator)
+    looked_up.__class__ = type(own_class.__name__, (own_class,), {"fit": fit})
+    return looked_up
+
+
+class StackedGridSearchCV(_StackedSearch, GridSearchCV):
+    """Grid search that trains its candidates on all folds as few large models.
+
+    A drop-in for :class:`~sklearn.model_selection.GridSearchCV`: same candidates, folds and scores,
+    up to rounding, in a fraction of the time where networks are small. A step of training then is
+    mostly overhead, and is paid once for all models that are alike: of one architecture, and with
+    equal batches, epochs and steps in each. Candidates that differ in these go into stacks of
+    their own.
+
+    The estimator is a deep detector, or a :class:`~sklearn.pipeline.Pipeline` that ends in one; its
+    transformers are fitted once a fold for candidates that share them. What cannot be stacked (a
+    network of your own, ``compile=True``, callbacks, detectors that are not deep, parameters of
+    ``fit``) is trained as in scikit-learn, and `verbose` says why.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A detector, or a pipeline that ends in one.
+    param_grid : dict or list of dict
+        Values to try, by name.
+    scoring : str, callable, list, tuple or dict, default=None
+        How a fitted estimator is judged; None: by its own ``score``. With few labels use
+        :data:`~skdeepad.model_selection.labeled_roc_auc`.
+    n_jobs : int, default=None
+        Number of processes for what cannot be stacked.
+    refit : bool, str or callable, default=True
+        Whether, and by which score, the best candidate is fitted to all rows.
+    cv : int, cross-validation generator or iterable, default=None
+        The folds; with few labels use
+        :class:`~skdeepad.model_selection.LabeledStratifiedKFold`.
+    verbose : int, default=0
+        As in scikit-learn; and whether to say why models are not stacked.
+    pre_dispatch : int or str, default="2*n_jobs"
+        As in scikit-learn, for what cannot be stacked.
+    error_score : "raise" or float, default=nan
+        Score of a candidate that could not be fitted.
+    return_train_score : bool, default=False
+        Whether to score training rows as well.
+    max_models : int, default=None
+        Most models in a stack. None: as many as half the free memory holds.
+
+    Attributes
+    ----------
+    cv_results_ : dict of str to ndarray
+        As in scikit-learn. A fit time is the model's share of the time of its stacks.
+    best_estimator_ : estimator
+        The best candidate, fitted to all rows.
+    best_score_ : float
+        Its mean score over the folds.
+    best_params_ : dict
+        Its values.
+    best_index_ : int
+        Its place in ``cv_results_``.
+    scorer_ : callable or dict
+        What has judged.
+    n_splits_ : int
+        Number of folds.
+    refit_time_ : float
+        Seconds of the last fit.
+    multimetric_ : bool
+        Whether there are several scores.
+
+    See Also
+    --------
+    StackedRandomizedSearchCV : Tries some candidates drawn at random.
+    DeepEnsemble : Several models for one answer.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdeepad import DeepSAD
+    >>> from skdeepad.model_selection import (
+    ...     LabeledStratifiedKFold,
+    ...     StackedGridSearchCV,
+    ...     labeled_roc_auc,
+    ... )
+    >>> rng = np.random.default_rng(0)
+    >>> X = np.vstack([rng.normal(size=(110, 2)), rng.normal(scale=4, size=(10, 2))])
+    >>> y = np.r_[np.zeros(90), np.ones(20), -np.ones(10)].astype(int)
+    >>> search = StackedGridSearchCV(
+    ...     DeepSAD(hidden_layer_sizes=(16, 8), random_state=0),
+    ...     {"eta": [0.1, 1.0, 10.0], "lr": [1e-3, 1e-2]},
+    ...     cv=LabeledStratifiedKFold(n_splits=5),
+    ...     scoring=labeled_roc_auc,
+    ... ).fit(X, y)  # thirty models, trained as one
+    >>> bool(search.best_score_ > 0.7)
+    True
+    """
+
+    _parameter_constraints: dict = {**GridSearchCV._parameter_constraints, **_MAX_MODELS}
+
+    def __init__(
+        self,
+        estimator,
+        param_grid,
+        *,
+        scoring=None,
+        n_jobs=None,
+        refit=True,
+        cv=None,
+        verbose=0,
+        pre_dispatch="2*n_jobs",
+        error_score=np.nan,
+        return_train_score=False,
+        max_models=None,
+    ):
+        super().__init__(
+            estimator,
+            param_grid,
+            scoring=scoring,
+            n_jobs=n_jobs,
+            refit=refit,
+            cv=cv,
+            verbose=verbose,
+            pre_dispatch=pre_dispatch,
+            error_score=error_score,
+            return_train_score=return_train_score,
+        )
+        self.max_models = max_models
+
+    def _candidates(self):
+        return list(ParameterGrid(self.param_grid))
+
+
+class StackedRandomizedSearchCV(_StackedSearch, RandomizedSearchCV):
+    """Randomized search that trains its candidates on all folds as few large models.
+
+    A drop-in for :class:`~sklearn.model_selection.RandomizedSearchCV`: same candidates, folds and
+    scores, up to rounding; see :class:`StackedGridSearchCV`.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A detector, or a pipeline that ends in one.
+    param_distributions : dict or list of dict
+        Distributions, or lists of values, to draw from, by name.
+    n_iter : int, default=10
+        Number of candidates.
+    scoring : str, callable, list, tuple or dict, default=None
+        How a fitted estimator is judged; None: by its own ``score``. With few labels use
+        :data:`~skdeepad.model_selection.labeled_roc_auc`.
+    n_jobs : int, default=None
+        Number of processes for what cannot be stacked.
+    refit : bool, str or callable, default=True
+        Whether, and by which score, the best candidate is fitted to all rows.
+    cv : int, cross-validation generator or iterable, default=None
+        The folds; with few labels use
+        :class:`~skdeepad.model_selection.LabeledStratifiedKFold`.
+    verbose : int, default=0
+        As in scikit-learn; and whether to say why models are not stacked.
+    pre_dispatch : int or str, default="2*n_jobs"
+        As in scikit-learn, for what cannot be stacked.
+    random_state : int, RandomState instance or None, default=None
+        Determines the candidates.
+    error_score : "raise" or float, default=nan
+        Score of a candidate that could not be fitted.
+    return_train_score : bool, default=False
+        Whether to score training rows as well.
+    max_models : int, default=None
+        Most models in a stack. None: as many as half the free memory holds.
+
+    Attributes
+    ----------
+    cv_results_ : dict of str to ndarray
+        As in scikit-learn. A fit time is the model's share of the time of its stacks.
+    best_estimator_ : estimator
+        The best candidate, fitted to all rows.
+    best_score_ : float
+        Its mean score over the folds.
+    best_params_ : dict
+        Its values.
+    best_index_ : int
+        Its place in ``cv_results_``.
+    scorer_ : callable or dict
+        What has judged.
+    n_splits_ : int
+        Number of folds.
+    refit_time_ : float
+        Seconds of the last fit.
+    multimetric_ : bool
+        Whether there are several scores.
+
+    See Also
+    --------
+    StackedGridSearchCV : Tries all combinations of listed values.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scipy.stats import loguniform
+    >>> from skdeepad import DeepSAD
+    >>> from skdeepad.model_selection import StackedRandomizedSearchCV
+    >>> rng = np.random.default_rng(0)
+    >>> X = np.vstack([rng.normal(size=(100, 2)), rng.normal(scale=4, size=(20, 2))])
+    >>> y = np.r_[np.ones(100), -np.ones(20)].astype(int)
+    >>> order = rng.permutation(120)
+    >>> search = StackedRandomizedSearchCV(
+    ...     DeepSAD(hidden_layer_sizes=(16, 8), random_state=0),
+    ...     {"eta": loguniform(0.1, 10), "weight_decay": loguniform(1e-6, 1e-2)},
+    ...     n_iter=5,
+    ...     cv=3,
+    ...     random_state=0,
+    ... ).fit(X[order], y[order])  # fifteen models, trained as one
+    >>> bool(search.best_score_ > 0.7)
+    True
+    """
+
+    _parameter_constraints: dict = {**RandomizedSearchCV._parameter_constraints, **_MAX_MODELS}
+
+    def __init__(
+        self,
+        estimator,
+        param_distributions,
+        *,
+        n_iter=10,
+        scoring=None,
+        n_jobs=None,
+        refit=True,
+        cv=None,
+        verbose=0,
+        pre_dispatch="2*n_jobs",
+        random_state=None,
+        error_score=np.nan,
+        return_train_score=False,
+        max_models=None,
+    ):
+        super().__init__(
+            estimator,
+            param_distributions,
+            n_iter=n_iter,
+            scoring=scoring,
+            n_jobs=n_jobs,
+            refit=refit,
+            cv=cv,
+            verbose=verbose,
+            pre_dispatch=pre_dispatch,
+            random_state=random_state,
+            error_score=error_score,
+            return_train_score=return_train_score,
+        )
+        self.max_models = max_models
+
+    def _candidates(self):
+        return list(
+            ParameterSampler(self.param_distributions, self.n_iter, random_state=self.random_state)
+        )
