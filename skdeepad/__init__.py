@@ -4,6 +4,7 @@ from skdeepad.base import CollapseWarning, LabelWarning
 from skdeepad.detectors.agad import AGAD
 from skdeepad.detectors.autoencoder import AutoEncoder
 from skdeepad.detectors.deep_classifier import DeepClassifier
+from skdeepad.detectors.deep_ensemble import DeepEnsemble
 from skdeepad.detectors.deep_sad import DeepSAD
 from skdeepad.detectors.deep_svdd import DeepSVDD
 from skdeepad.detectors.fcdd import FCDD
@@ -24,6 +25,7 @@ __all__ = [
     "AutoEncoder",
     "CollapseWarning",
     "DeepClassifier",
+    "DeepEnsemble",
     "DeepSAD",
     "DeepSVDD",
     "HeatmapDisplay",

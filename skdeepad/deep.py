@@ -460,6 +460,14 @@ def draw_seeds(random_state, uses):
     return {use: int(word) for use, word in zip(uses, words, strict=True)}
 
 
+def reseed(estimator, seed):
+    """Set each random_state of an estimator and its parts to a number that ``seed`` determines."""
+    seeded = [
+        key for key in sorted(estimator.get_params()) if key.split("__")[-1] == "random_state"
+    ]
+    return estimator.set_params(**draw_seeds(seed, seeded))
+
+
 def _of_stage(stage, rows, y, positions):
     """Return the rows at ``positions`` (None: all) that take part in a stage."""
     if not stage.labeled_anomalies and (y < 0).any():

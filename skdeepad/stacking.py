@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
+from pickle import PicklingError
 
+import joblib
 from joblib import Parallel, delayed
+from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing  # part of scikit-learn's documented API
 
 from skdeepad import engine
@@ -17,8 +20,8 @@ class Fit:
 
     Parameters
     ----------
-    detector : estimator
-        Not fitted.
+    estimator : estimator
+        Not fitted: a detector, or a pipeline that ends in one.
     X : array-like of shape (n_samples, n_features)
         Rows. Detectors that are given the same object share one copy of it.
     y : array-like of shape (n_rows,) or None
@@ -28,7 +31,7 @@ class Fit:
 
     Attributes
     ----------
-    detector : estimator
+    estimator : estimator
         Fitted, if there was no error.
     error : Exception or None
         What fitting raised.
@@ -36,19 +39,52 @@ class Fit:
         Time of its own, and its share of that of the stacks it was in.
     """
 
-    def __init__(self, detector, X, y, rows=None):
-        self.detector, self.X, self.y, self.rows = detector, X, y, rows
+    def __init__(self, estimator, X, y, rows=None):
+        self.estimator, self.X, self.y, self.rows = estimator, X, y, rows
+        self.detector = last_step(estimator)
         self.error, self.seconds = None, 0.0
+
+    def transform(self, heads):
+        """Fit all steps of a pipeline but the last, unless the same are in the dict ``heads``."""
+        if not isinstance(self.estimator, Pipeline) or len(self.estimator.steps) == 1:
+            return
+        head = self.estimator[:-1]
+        key = _content(head), id(self.X), None if self.rows is None else self.rows.tobytes()
+        if key not in heads:
+            heads[key] = self._transformed(head)
+        head, self.X, self.error = heads[key]
+        self.rows = None
+        self.estimator.steps = [*head.steps, self.estimator.steps[-1]]
+
+    def _transformed(self, head):
+        started = time.perf_counter()
+        try:
+            return head, head.fit_transform(self._chosen(), self.y), None
+        except Exception as error:
+            return head, None, error
+        finally:
+            self.seconds += time.perf_counter() - started
+
+    def _chosen(self):
+        return self.X if self.rows is None else _safe_indexing(self.X, self.rows)
 
     def alone(self):
         """Fit the detector by itself; return it, what went wrong, and the time it took."""
-        X = self.X if self.rows is None else _safe_indexing(self.X, self.rows)
         started = time.perf_counter()
         try:
-            self.detector.fit(X, self.y)
+            self.detector.fit(self._chosen(), self.y)
         except Exception as error:
             self.error = error
         return self.detector, self.error, time.perf_counter() - started
+
+    def replace(self, detector):
+        """Put a detector that another process has fitted in its place."""
+        self.detector = detector
+        if isinstance(self.estimator, Pipeline):
+            name, _ = self.estimator.steps[-1]
+            self.estimator.steps = [*self.estimator.steps[:-1], (name, detector)]
+        else:
+            self.estimator = detector
 
     def begin(self, shared):
         """Get ready to fit in steps; what fits may have in common is in the dict ``shared``."""
@@ -76,8 +112,22 @@ class Fit:
             self.seconds += time.perf_counter() - started
 
 
-def why_not_stacked(detector):
+def last_step(estimator):
+    """Return the last step of a pipeline, or what is no pipeline itself."""
+    return estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
+
+
+def _content(head):
+    """Return what is equal for transformers that would be fitted alike."""
+    try:
+        return joblib.hash(head)
+    except (PicklingError, AttributeError, TypeError):  # a lambda, say: like nothing else
+        return object()
+
+
+def why_not_stacked(estimator):
     """Say why a detector cannot be trained as one with others, or return None if it can."""
+    detector = last_step(estimator)
     if isinstance(detector, DeepDetector):
         return detector._why_not_stacked()
     return "it is no deep detector, or only a part of it is"
@@ -85,6 +135,8 @@ def why_not_stacked(detector):
 
 def fit_together(fits, *, max_models=None, n_jobs=None, verbose=0):
     """Fit detectors, each as its own ``fit`` would, those that are alike as one.
+
+    Transformers of pipelines that are the same, and are given the same rows, are fitted once.
 
     Parameters
     ----------
@@ -97,18 +149,20 @@ def fit_together(fits, *, max_models=None, n_jobs=None, verbose=0):
     verbose : int, default=0
         Whether to tell of these.
     """
-    reasons = [why_not_stacked(fit.detector) for fit in fits]
+    heads = {}
+    for fit in fits:
+        fit.transform(heads)
+    fits = [fit for fit in fits if fit.error is None]
+    reasons = {fit: why_not_stacked(fit.detector) for fit in fits}
     if verbose:
-        for fit, reason in dict(zip(map(_name, fits), reasons, strict=True)).items():
+        for name, reason in {(type(fit.detector).__name__, reasons[fit]) for fit in fits}:
             if reason:
-                print(f"Each {fit} is trained by itself: {reason}.")
-    others = [fit for fit, reason in zip(fits, reasons, strict=True) if reason]
+                print(f"Each {name} is trained by itself: {reason}.")
+    others = [fit for fit in fits if reasons[fit]]
     done = Parallel(n_jobs=n_jobs)(delayed(fit.alone)() for fit in others)
-    for fit, results in zip(others, done, strict=True):
-        fit.detector, fit.error, fit.seconds = results
-    _fit_in_stacks(
-        [fit for fit, reason in zip(fits, reasons, strict=True) if not reason], max_models
-    )
+    for fit, (detector, fit.error, fit.seconds) in zip(others, done, strict=True):
+        fit.replace(detector)
+    _fit_in_stacks([fit for fit in fits if not reasons[fit]], max_models)
 
 
 def _fit_in_stacks(fits, max_models):
@@ -122,7 +176,3 @@ def _fit_in_stacks(fits, max_models):
         engine.train_together([trainings[fit] for fit in fits], max_models)
         for fit in fits:
             fit.seconds += (time.perf_counter() - started) / len(fits)
-
-
-def _name(fit):
-    return type(fit.detector).__name__

@@ -11,10 +11,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one worker a core, so one thread a wo
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 from torch import nn
 
 import skdeepad
-from skdeepad import SSAD, AutoEncoder
+from skdeepad import SSAD, AutoEncoder, DeepSAD
 from skdeepad.base import BaseDetector
 from skdeepad.deep import DeepDetector
 
@@ -25,10 +26,21 @@ VARIANTS = {
     "DeepClassifier": {"focal": {"objective": "focal"}},
     "AGAD": {"GANomaly": {"contextual_adversarial": 0}},
     "SSDGM": {"M1+M2": {"model": "M1+M2"}},
+    "DeepEnsemble": {"rank-mean": {"combination": "rank-mean", "bootstrap": True}},
     "HybridDetector": {"SSAD": {"detector": SSAD()}},
 }
 
 SMALL = {
+    "estimator": DeepSAD(
+        eta=2.0,
+        n_epochs=2,
+        pretrain_n_epochs=1,
+        hidden_layer_sizes=(8, 4),
+        n_branches=2,
+        batch_size=32,
+        device="cpu",
+    ),
+    "n_estimators": 3,
     "autoencoder": AutoEncoder(
         n_epochs=2, hidden_layer_sizes=(8, 4), batch_size=32, device="cpu", random_state=0
     ),
@@ -78,6 +90,10 @@ def quick(name, **params):
     cls, setting = DETECTORS[name]
     known = inspect.signature(cls).parameters
     wanted = {**SMALL, **setting, **params}
+    if "estimator" in known and "estimator" not in params:
+        names = (SMALL["estimator"].get_params().keys() & params.keys()) - known.keys()
+        nested = {parameter: params[parameter] for parameter in names}
+        wanted["estimator"] = clone(SMALL["estimator"]).set_params(**nested)
     return cls(**{parameter: value for parameter, value in wanted.items() if parameter in known})
 
 

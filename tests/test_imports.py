@@ -25,6 +25,7 @@ MAY_IMPORT = {
         "networks",
         "objectives",
         "solvers",
+        "stacking",
         "synthetic",
     },
     "inspection": {"base"},

@@ -149,6 +149,10 @@ CHANGES = {
     "detector": ({}, [SSAD(), IsolationForest(n_estimators=10)]),
     "autoencoder": ({}, [AutoEncoder(n_epochs=2, hidden_layer_sizes=(3,)), PCA(2)]),
     "standardize": ({}, [False]),
+    "estimator": ({}, [AutoEncoder(n_epochs=2, hidden_layer_sizes=(3,)), IsolationForest()]),
+    "n_estimators": ({}, [1, 4]),
+    "bootstrap": ({}, [True]),
+    "combination": ({}, ["max", "rank-mean"]),
 }
 
 # The same, for values that must not change the model.
@@ -180,7 +184,7 @@ KEEPS = {
 }
 
 # Shown elsewhere, here or in a detector's own file.
-APART = {"compile", "cache_size", "likelihood"}
+APART = {"compile", "cache_size", "likelihood", "max_models"}
 
 INVALID = {
     "pretrain_n_epochs": [0, -1, 1.5, "many", None],
@@ -219,6 +223,8 @@ INVALID = {
     "anomaly_cost": [0, -1, np.nan, "auto"],
     "cache_size": [0, -1, np.nan, None],
     "max_iter": [-2, 1.5, None],
+    "n_estimators": [0, 2.5, None],
+    "max_models": [0, 2.5, "auto"],
 }
 INVALID_OTHERS = {
     "network": [3, "MLP", [8, 4]],
@@ -242,6 +248,9 @@ INVALID_OTHERS = {
     "detector": [3, StandardScaler(), LocalOutlierFactor()],
     "autoencoder": [3, OneClassSVM()],
     "standardize": ["yes", None],
+    "estimator": [3, StandardScaler()],
+    "bootstrap": ["yes", None],
+    "combination": ["median", None],
     "generator": [3, "vgg", None],
     "model": ["M1", 2, None],
     "likelihood": ["poisson", None],

@@ -10,7 +10,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils._param_validation import HasMethods
 
 from skdeepad.base import BaseDetector, on_host
-from skdeepad.deep import draw_seeds
+from skdeepad.deep import draw_seeds, reseed
 from skdeepad.detectors.autoencoder import AutoEncoder
 from skdeepad.engine import borrowed_global_rng
 
@@ -151,10 +151,7 @@ class HybridDetector(BaseDetector):
         given = getattr(self, name)
         part = _default(name) if given is None else clone(given)
         if self.random_state is not None and not isinstance(part, FrozenEstimator):
-            seeded = [
-                key for key in sorted(part.get_params()) if key.split("__")[-1] == "random_state"
-            ]
-            part.set_params(**draw_seeds(seed, seeded))
+            reseed(part, seed)
         return part
 
     def _fit(self, X, y, given):

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from numbers import Integral
-from pickle import PicklingError
 
-import joblib
 import numpy as np
 from sklearn.base import clone
 from sklearn.model_selection import (
@@ -17,7 +15,6 @@ from sklearn.model_selection import (
     check_cv,
 )
 from sklearn.model_selection._search import BaseSearchCV  # what both derive from
-from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing, indexable  # documented, despite the first one's name
 from sklearn.utils._param_validation import Interval
 
@@ -50,106 +47,48 @@ class _StackedSearch:
         self._validate_params()
         self._get_scorers()  # what is wrong with them is said before any training
         X, y = indexable(X, y)
-        splitter = check_cv(self.cv, y)
-        splits = list(splitter.split(X, y, params.get("groups")))
+        splits = list(check_cv(self.cv, y).split(X, y, params.get("groups")))
         candidates = self._candidates()
-        trials = [
-            _Trial(clone(self.estimator).set_params(**clone(parameters, safe=False)))
+        fits = [
+            Fit(clone(self.estimator).set_params(**clone(parameters, safe=False)), X, *training)
             for parameters in candidates
-            for _ in splits
+            for training in _training_parts(splits, y)
         ]
-        reason = self._why_not_stacked(params, trials)
+        reason = self._why_not_stacked(params, fits)
         if reason is not None:
             if self.verbose:
                 print(f"{type(self).__name__} trains models one by one: {reason}.")
             return super().fit(X, y, **params)
-        _train(trials, splits * len(candidates), X, y, self)
-        judging = _Judging(self, _looked_up(self.estimator, trials), candidates, splits)
+        fit_together(fits, max_models=self.max_models, n_jobs=self.n_jobs, verbose=self.verbose)
+        judging = _Judging(self, _looked_up(self.estimator, fits), candidates, splits)
         judging.fit(X, y, **params)
         vars(self).update(
             {name: value for name, value in vars(judging).items() if name.endswith("_")}
         )
-        seconds = np.reshape([trial.seconds for trial in trials], (len(candidates), -1))
+        seconds = np.reshape([fit.seconds for fit in fits], (len(candidates), -1))
         self.cv_results_["mean_fit_time"] = seconds.mean(axis=1)
         self.cv_results_["std_fit_time"] = seconds.std(axis=1)
         return self
 
-    def _why_not_stacked(self, params, trials):
+    def _why_not_stacked(self, params, fits):
         """Say why nothing can be stacked, or return None."""
         others = sorted(params.keys() - {"groups"})
         if others:
             return f"fit was given {', '.join(others)}"
         if getattr(self, "_skl_callbacks", None):
             return "callbacks follow one model"
-        reasons = [why_not_stacked(trial.detector) for trial in trials]
+        reasons = [why_not_stacked(fit.estimator) for fit in fits]
         return reasons[0] if reasons and all(reasons) else None
 
 
-class _Trial:
-    """A candidate on its way through one fold: its pipeline's transformers, and its detector."""
-
-    def __init__(self, estimator):
-        self.estimator = estimator
-        self.steps = estimator.steps if isinstance(estimator, Pipeline) else [(None, estimator)]
-        self.detector = self.steps[-1][1]
-        self.error, self.seconds = None, 0.0
-
-    def head(self):
-        """Return the pipeline of all steps but the last, or None if there are none."""
-        return self.estimator[:-1] if len(self.steps) > 1 else None
-
-    def finish(self, head, fit):
-        """Put the fitted parts together."""
-        self.error, self.seconds = fit.error, fit.seconds
-        if isinstance(self.estimator, Pipeline):
-            name, _ = self.steps[-1]
-            transformers = head.steps if head is not None else []
-            self.estimator.steps = [*transformers, (name, fit.detector)]
-        else:
-            self.estimator = fit.detector
-
-
-def _train(trials, splits, X, y, search):
-    """Fit all trials, each on its fold; transformers that are the same once a fold."""
-    heads, fits = {}, []
-    for trial, (train, _) in zip(trials, splits, strict=True):
+def _training_parts(splits, y):
+    """Return labels and positions of the training rows of each fold."""
+    parts = []
+    for train, _ in splits:
         train = np.asarray(train)
         rows = np.flatnonzero(train) if train.dtype == bool else train
-        labels = None if y is None else _safe_indexing(y, rows)
-        head = trial.head()
-        if head is None:
-            fits.append((None, Fit(trial.detector, X, labels, rows)))
-            continue
-        key = _content(head), rows.tobytes()
-        if key not in heads:
-            heads[key] = _transformed(head, _safe_indexing(X, rows), labels)
-        head, transformed, error = heads[key]
-        fits.append((head, Fit(trial.detector, transformed, labels)))
-        fits[-1][1].error = error
-    fit_together(
-        [fit for _, fit in fits if fit.error is None],
-        max_models=search.max_models,
-        n_jobs=search.n_jobs,
-        verbose=search.verbose,
-    )
-    for trial, (head, fit) in zip(trials, fits, strict=True):
-        trial.finish(head, fit)
-
-
-def _content(head):
-    """Return what is equal for transformers that would be fitted alike."""
-    try:
-        return joblib.hash(head)
-    except (PicklingError, AttributeError, TypeError):  # a lambda, say: like nothing else
-        return object()
-
-
-def _transformed(head, X, y):
-    """Fit transformers; return them, what they make of the rows, and what went wrong."""
-    try:
-        return head, head.fit_transform(X, y), None
-    except Exception as error:
-        return head, None, error
+        parts.append((None if y is None else _safe_indexing(y, rows), rows))
+    return parts
 
 
 class _Judging(BaseSearchCV):
@@ -171,23 +110,23 @@ class _Judging(BaseSearchCV):
         evaluate_candidates(self.candidates)
 
 
-def _looked_up(estimator, trials):
-    """Return a copy of an estimator whose ``fit`` becomes the next trial's, as long as there are.
+def _looked_up(estimator, fits):
+    """Return a copy of an estimator whose ``fit`` takes over the next fit, as long as there is one.
 
-    A search clones it for each candidate and fold, in the order of the trials, and once more for
-    the refit.
+    A search clones it for each candidate and fold, in the order of the fits, and once more for the
+    refit.
     """
     own_class = type(estimator)
-    waiting = deque(trials)
+    waiting = deque(fits)
 
     def fit(self, X, y=None):
         self.__class__ = own_class  # scorers and users see nothing but the real one
         if not waiting:
             return self.fit(X, y)
-        trial = waiting.popleft()
-        if trial.error is not None:
-            raise trial.error
-        vars(self).update(vars(trial.estimator))
+        done = waiting.popleft()
+        if done.error is not None:
+            raise done.error
+        vars(self).update(vars(done.estimator))
         return self
 
     looked_up = clone(estimator)

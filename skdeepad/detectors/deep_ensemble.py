@@ -1,0 +1,224 @@
+"""Ensembles of detectors that differ by their random numbers."""
+
+from __future__ import annotations
+
+import math
+from numbers import Integral
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from skdeepad.base import BaseDetector, on_host
+from skdeepad.deep import draw_seeds, reseed
+from skdeepad.detectors.deep_sad import DeepSAD
+from skdeepad.stacking import Fit, fit_together, last_step
+
+
+class DeepEnsemble(BaseDetector):
+    r"""Several detectors that differ by their seeds, trained as one, and what they say together.
+
+    Each of M members is a clone of the estimator with a ``random_state`` of its own, and with
+    `bootstrap` with rows of its own. Members that can be stacked are trained as one model
+    (:class:`~skdeepad.model_selection.StackedGridSearchCV` says what cannot be), so that small
+    networks cost a fraction of M fits.
+
+    Scores :math:`s_m` of members are put on a common scale by their mean :math:`\mu_m` and standard
+    deviation :math:`\sigma_m` over the training rows without labeled anomalies,
+    :math:`z_m(x) = (s_m(x) - \mu_m) / \sigma_m`. The anomaly score is
+
+    .. math::
+
+        \frac 1 M \sum_m z_m(x), \qquad \max_m z_m(x) \qquad \text{or} \qquad
+        \frac 1 M \sum_m r_m(x),
+
+    where :math:`r_m(x)` is the share of those training rows that :math:`s_m` ranks below x, ties
+    counting half. Ranks do not tell how far beyond all training rows a row lies.
+
+    Parameters
+    ----------
+    estimator : estimator, default=None
+        A detector, or a pipeline that ends in one; it is cloned, never fitted in place. None:
+        ``DeepSAD()``.
+    n_estimators : int, default=10
+        Number of members, M.
+    bootstrap : bool, default=False
+        Whether each member is trained on rows drawn with replacement, as many as there are of each
+        kind of label.
+    combination : {"mean", "max", "rank-mean"}, default="mean"
+        Which of the three the anomaly score is.
+    max_models : int, default=None
+        Most models in a stack. None: as many as half the free memory holds.
+    contamination : float, default=0.1
+        Share, in (0, 0.5], of the training rows without labeled anomalies that lies below the
+        threshold.
+    random_state : int, RandomState instance or None, default=None
+        Determines the members' random states and rows, whatever `estimator` has.
+    verbose : int, default=0
+        Whether to say why members are not trained as one, if they are not.
+
+    Attributes
+    ----------
+    offset_ : float
+        Threshold on ``score_samples``.
+    estimators_ : list of estimator
+        The fitted members.
+    training_scores_ : ndarray of shape (n_estimators, n_rows)
+        Anomaly scores by the members of the training rows without labeled anomalies, ascending.
+    n_features_in_ : int
+        Number of features; channels x height x width for images.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, if X had any.
+
+    See Also
+    --------
+    DeepSAD : The default member.
+
+    References
+    ----------
+    Lakshminarayanan et al., "Simple and Scalable Predictive Uncertainty Estimation using Deep
+    Ensembles", NIPS 2017; Aggarwal and Sathe, "Theoretical Foundations and Algorithms for Outlier
+    Ensembles", SIGKDD Explorations 2015.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdeepad import DeepEnsemble, DeepSAD
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(300, 2)) @ [[1, 2, 3, 4], [4, 3, 2, 1]]
+    >>> ensemble = DeepEnsemble(DeepSAD(hidden_layer_sizes=(16, 8)), random_state=0).fit(X)
+    >>> rows = [X[1], [9.0, -9.0, 9.0, -9.0]]  # one like the others, one off their plane
+    >>> ensemble.predict(rows)
+    array([ 1, -1])
+    >>> certain, uncertain = ensemble.score_std(rows)
+    >>> bool(certain < uncertain)  # members agree where there were rows to learn from
+    True
+    """
+
+    _parameter_constraints: dict = {
+        **BaseDetector._parameter_constraints,
+        "estimator": [HasMethods(["fit", "score_samples"]), None],
+        "n_estimators": [Interval(Integral, 1, None, closed="left")],
+        "bootstrap": ["boolean"],
+        "combination": [StrOptions({"mean", "max", "rank-mean"})],
+        "max_models": [Interval(Integral, 1, None, closed="left"), None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+    _dtype = [np.float64, np.float32]  # as given; members convert if they must
+
+    def __init__(
+        self,
+        estimator=None,
+        n_estimators=10,
+        bootstrap=False,
+        combination="mean",
+        *,
+        max_models=None,
+        contamination=0.1,
+        random_state=None,
+        verbose=0,
+    ):
+        self.estimator = estimator
+        self.n_estimators = n_estimators
+        self.bootstrap = bootstrap
+        self.combination = combination
+        self.max_models = max_models
+        self.contamination = contamination
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def score_std(self, X):
+        """Measure how much members disagree.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, or images of shape (n, channels, height, width).
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), dtype float64
+            Standard deviation over the members of what the anomaly score combines: of the scores on
+            the common scale or, for "rank-mean", of the shares.
+        """
+        check_is_fitted(self)
+        return self._by_member(self._validate(X, reset=False)).std(axis=0)
+
+    def set_params(self, **params):
+        """Set parameters of the ensemble and, as ``estimator__lr``, of its members.
+
+        Parameters
+        ----------
+        **params : dict
+            Parameters. An estimator that is None becomes the default first if one of its is among
+            them.
+
+        Returns
+        -------
+        self : object
+            This ensemble.
+        """
+        nested = any(key.startswith("estimator__") for key in params)
+        if nested and params.get("estimator", self.estimator) is None:
+            params = {**params, "estimator": DeepSAD()}
+        return super().set_params(**params)
+
+    @property
+    def _learns_from_labels(self):
+        detector = last_step(DeepSAD() if self.estimator is None else self.estimator)
+        return isinstance(detector, BaseDetector) and detector._learns_from_labels
+
+    def _fit(self, X, y, given):
+        uses = ["bootstrap", *range(self.n_estimators)]
+        seeds = draw_seeds(self.random_state, uses)
+        rng = np.random.default_rng(seeds.pop("bootstrap"))
+        images = getattr(given[0], "ndim", 2) == 4
+        features = X.reshape(given[0].shape) if images else X
+        fits = []
+        for seed in seeds.values():
+            member = DeepSAD() if self.estimator is None else clone(self.estimator)
+            rows = _bootstrap(y, rng) if self.bootstrap else None
+            labels = y if rows is None else y[rows]
+            fits.append(Fit(reseed(member, seed), features, labels, rows))
+        fit_together(fits, max_models=self.max_models, verbose=self.verbose)
+        for fit in fits:
+            if fit.error is not None:
+                raise fit.error
+        self.estimators_ = [fit.estimator for fit in fits]
+        self.training_scores_ = np.sort(self._member_scores(X[y >= 0]), axis=1)
+
+    def _member_scores(self, X):
+        """Anomaly scores of rows by each member: (n_estimators, n)."""
+        return np.stack([-np.asarray(member.score_samples(X)) for member in self.estimators_])
+
+    def _by_member(self, X):
+        """Return what is combined, of each member: (n_estimators, n)."""
+        scores, known = self._member_scores(X), self.training_scores_
+        if self.combination == "rank-mean":
+            below, up_to = (
+                np.stack([np.searchsorted(*pair, side) for pair in zip(known, scores, strict=True)])
+                for side in ("left", "right")
+            )
+            return (below + up_to) / (2 * known.shape[1])
+        deviation = known.std(axis=1, keepdims=True)
+        deviation[deviation == 0] = 1.0
+        return (scores - known.mean(axis=1, keepdims=True)) / deviation
+
+    def _anomaly_score(self, X):
+        values = self._by_member(X)
+        return values.max(axis=0) if self.combination == "max" else values.mean(axis=0)
+
+    def _validate(self, X, *, reset):
+        """Check features; images become flat rows."""
+        X = on_host(X)
+        if getattr(X, "ndim", 2) == 4:
+            X = X.reshape(len(X), math.prod(X.shape[1:]))
+        return super()._validate(X, reset=reset)
+
+
+def _bootstrap(y, rng):
+    """Draw positions with replacement, as many of each kind of label as there are."""
+    kinds = [np.flatnonzero(y == label) for label in (-1, 0, 1)]
+    return np.sort(np.concatenate([rng.choice(kind, len(kind)) for kind in kinds if len(kind)]))
