@@ -96,8 +96,13 @@ n_iter_no_change : int, default=10
     Epochs without a fall that end a stage. Only with `early_stopping`.
 tol : float, default=0.0
     Least fall that counts. Only with `early_stopping`.
-autocast : bool, default=False
-    Whether training computes in bfloat16 where torch deems it safe. Scores are always float32.
+precision : {{"float32", "tf32", "bfloat16"}}, default="float32"
+    What training computes in. "tf32": as float32, but for matrix products on CUDA, in all of the
+    process meanwhile; "bfloat16": where torch deems it safe. Scores are always float32.
+cuda_graph : bool, default=False
+    Whether a training step is recorded on CUDA once and replayed, as small networks spend most of
+    their time on launching it. Not with `compile`; a network of your own must not draw random
+    numbers or decide by what it sees.
 compile : bool, default=False
     Whether to train through ``torch.compile``: worth its start-up time for large networks.
 stream : bool or "auto", default="auto"
@@ -174,7 +179,8 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
-        "autocast": ["boolean"],
+        "precision": [StrOptions({"float32", "tf32", "bfloat16"})],
+        "cuda_graph": ["boolean"],
         "compile": ["boolean"],
         "stream": ["boolean", StrOptions({"auto"})],
         "device": [str, torch.device],
@@ -223,7 +229,7 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
     def _stage(self, name, objective, **numbers):
         """Return a stage with this detector's training parameters, but for ``numbers``."""
         shared = ("lr", "lr_schedule", "batch_size", "weight_decay", "clip_grad_norm")
-        shared += ("n_iter_no_change", "tol", "autocast", "compile")
+        shared += ("n_iter_no_change", "tol", "precision", "cuda_graph", "compile")
         settings = {parameter: getattr(self, parameter) for parameter in shared}
         settings["n_epochs"] = None if self.n_epochs == "auto" else self.n_epochs
         settings["n_steps"] = self._auto_steps

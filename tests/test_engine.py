@@ -868,15 +868,15 @@ class Watched(DistanceObjective):
         last.register_forward_hook(lambda module, inputs, output: self.types.add(output.dtype))
 
 
-def test_autocast_trains_in_bfloat16_and_scores_in_float32():
+def test_precision_trains_in_bfloat16_and_scores_in_float32():
     x, y = blobs()
     records, weights = [], []
-    for autocast in (False, True):
+    for precision in ("float32", "bfloat16"):
         objective = Watched()
         numbers = {"n_epochs": 10, "batch_size": 50, "lr": 1e-3}
-        records.append(run(objective, x, y, autocast=autocast, **numbers).losses["loss"])
+        records.append(run(objective, x, y, precision=precision, **numbers).losses["loss"])
         weights.append(state_of(objective))
-        assert (torch.bfloat16 in objective.types) is autocast
+        assert (torch.bfloat16 in objective.types) is (precision == "bfloat16")
         objective.types.clear()
         assert score(objective, place(x)).dtype == torch.float32
         assert objective.types == {torch.float32}

@@ -85,7 +85,8 @@ class AutoEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DeepDetecto
         validation_fraction=0.1,
         n_iter_no_change=10,
         tol=0.0,
-        autocast=False,
+        precision="float32",
+        cuda_graph=False,
         compile=False,
         stream="auto",
         contamination=0.1,
@@ -107,7 +108,8 @@ class AutoEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DeepDetecto
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
-        self.autocast = autocast
+        self.precision = precision
+        self.cuda_graph = cuda_graph
         self.compile = compile
         self.stream = stream
         self.contamination = contamination

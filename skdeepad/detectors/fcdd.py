@@ -197,7 +197,8 @@ class FCDD(DeepDetector):
         validation_fraction=0.1,
         n_iter_no_change=10,
         tol=0.0,
-        autocast=False,
+        precision="float32",
+        cuda_graph=False,
         compile=False,
         stream="auto",
         contamination=0.1,
@@ -222,7 +223,8 @@ class FCDD(DeepDetector):
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
-        self.autocast = autocast
+        self.precision = precision
+        self.cuda_graph = cuda_graph
         self.compile = compile
         self.stream = stream
         self.contamination = contamination

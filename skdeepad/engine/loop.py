@@ -7,16 +7,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from skdeepad.engine.batches import Rows, Sampler
+from skdeepad.engine.graphs import CudaRecorder, ReplayedSteps
 from skdeepad.engine.objective import Batch, Objective, Turn
 from skdeepad.engine.runtime import (
     autocast,
     learning_rate_factor,
+    matmul_precision,
     private_generator,
     threads_for,
 )
@@ -55,7 +58,8 @@ class Stage:
     clip_grad_norm: float | None = None
     n_iter_no_change: int = 10
     tol: float = 0.0
-    autocast: bool = False
+    precision: str = "float32"
+    cuda_graph: bool = False
     compile: bool = False
     labeled_anomalies: bool = True
 
@@ -239,22 +243,20 @@ class TurnOptimizer(ABC):
         return step % self.turn.every == 0
 
     @abstractmethod
+    def set_rate(self, factor: float) -> None:
+        """Make the learning rates their first ones times a factor."""
+
+    @abstractmethod
     def differentiate(self, loss: Tensor, keep_graph: bool) -> None:
         """Compute the gradients that :meth:`descend` follows."""
 
     @abstractmethod
-    def descend(self, factor: float) -> None:
-        """Change the parameters, at the learning rate times a factor."""
+    def descend(self) -> None:
+        """Change the parameters."""
 
     @abstractmethod
     def clear(self, number: int) -> None:
-        """Forget what the optimiser knows of the member of that number."""
-
-    def step(self, loss: Tensor, factor: float) -> None:
-        """Take the turn, and note the loss."""
-        self.descend(factor)
-        self.totals += loss.detach()
-        self.taken += 1
+        """Forget, in place, what the optimiser knows of the member of that number."""
 
     def mean_losses(self) -> list[float]:
         """Return each member's mean loss since the last call: the epoch's only copy to the host."""
@@ -270,25 +272,38 @@ class _SingleTurn(TurnOptimizer):
     def __init__(self, turn: Turn, parameters: list[Tensor], member: Member) -> None:
         super().__init__(turn, [member])
         self.parameters, self.stage = parameters, member.stage
-        # One fused kernel a step; elsewhere torch chooses.
-        fused = True if member.rows.device.type in ("cpu", "cuda") else None
+        device, recorded = member.rows.device, is_recorded(member)
         self.adam = torch.optim.Adam(
-            parameters, lr=self.stage.lr, weight_decay=self.stage.weight_decay, fused=fused
+            parameters,
+            # A recorded step reads the rate from where it was.
+            lr=torch.tensor(self.stage.lr, device=device) if recorded else self.stage.lr,
+            weight_decay=self.stage.weight_decay,
+            capturable=recorded,
+            # One fused kernel a step; elsewhere torch chooses.
+            fused=True if device.type in ("cpu", "cuda") else None,
         )
+
+    def set_rate(self, factor: float) -> None:
+        [group] = self.adam.param_groups
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(self.stage.lr * factor)
+        else:
+            group["lr"] = self.stage.lr * factor
 
     def differentiate(self, loss: Tensor, keep_graph: bool) -> None:
         loss.backward(inputs=self.parameters, retain_graph=keep_graph)
 
-    def descend(self, factor: float) -> None:
-        for group in self.adam.param_groups:
-            group["lr"] = self.stage.lr * factor
+    def descend(self) -> None:
         if self.stage.clip_grad_norm is not None:
             clip_grad_norm_(self.parameters, self.stage.clip_grad_norm)
         self.adam.step()
         self.adam.zero_grad()
 
+    @torch.no_grad()
     def clear(self, number: int) -> None:
-        self.adam.state.clear()
+        for state in self.adam.state.values():
+            for tensor in state.values():
+                tensor.zero_()
 
 
 class Model(ABC):
@@ -403,6 +418,9 @@ def run(members: Sequence[Member], as_model: type[Model]) -> None:
     for member in members:
         member.start()
     model = as_model(members)
+    take: Callable[[Batch, tuple[int, ...]], None] = partial(_take_step, model)
+    if is_recorded(members[0]):
+        take = ReplayedSteps(take, CudaRecorder(members[0].rows.device))
     for epoch in range(members[0].n_epochs):
         running = [member for member in members if member.running]
         if not running:
@@ -410,8 +428,8 @@ def run(members: Sequence[Member], as_model: type[Model]) -> None:
         for member in running:
             member.observer.epoch_begins()
         model.objective.train()
-        with members[0].threads(len(members)):
-            _run_epoch(model, epoch)
+        with members[0].threads(len(members)), matmul_precision(members[0].stage.precision):
+            _run_epoch(model, take, epoch)
         model.objective.eval()
         by_turn = {turn.turn.loss: turn.mean_losses() for turn in model.turns}
         for number, member in enumerate(members):
@@ -425,23 +443,39 @@ def run(members: Sequence[Member], as_model: type[Model]) -> None:
         member.finish()
 
 
-def _run_epoch(model: Model, epoch: int) -> None:
+def is_recorded(member: Member) -> bool:
+    """Tell whether steps are recorded as a CUDA graph and replayed."""
+    stage = member.stage
+    return stage.cuda_graph and not stage.compile and member.rows.device.type == "cuda"
+
+
+def _run_epoch(model: Model, take: Callable[[Batch, tuple[int, ...]], None], epoch: int) -> None:
     """Take the steps of one epoch."""
     [first, *_] = model.members
-    stage, steps = first.stage, first.sampler.steps
-    factor = learning_rate_factor(stage.lr_schedule)
+    steps, factor = first.sampler.steps, learning_rate_factor(first.stage.lr_schedule)
     step = epoch * steps
     for (x, y), noise in zip(model.batches(), _noise_by_step(model), strict=True):
         rate = factor(step / (first.n_epochs * steps))
-        due = [turn for turn in model.turns if turn.is_due(step)]
-        with autocast(first.rows.device, stage.autocast):
-            losses = model.losses(Batch(x, y, noise), [turn.turn.loss for turn in due])
-        for turn, loss in zip(due, losses, strict=True):
-            # Turns share a graph, so it is kept until the last has gone through it.
-            turn.differentiate(loss, keep_graph=turn is not due[-1])
-        for turn, loss in zip(due, losses, strict=True):
-            turn.step(loss, rate)
+        due = tuple(number for number, turn in enumerate(model.turns) if turn.is_due(step))
+        for number in due:
+            model.turns[number].set_rate(rate)
+            model.turns[number].taken += 1
+        take(Batch(x, y, noise), due)
         step += 1
+
+
+def _take_step(model: Model, batch: Batch, due: tuple[int, ...]) -> None:
+    """Take those turns that are due: all losses, then all gradients, then all steps."""
+    [first, *_] = model.members
+    turns = [model.turns[number] for number in due]
+    with autocast(first.rows.device, first.stage.precision):
+        losses = model.losses(batch, [turn.turn.loss for turn in turns])
+    for turn, loss in zip(turns, losses, strict=True):
+        # Turns share a graph, so it is kept until the last has gone through it.
+        turn.differentiate(loss, keep_graph=turn is not turns[-1])
+    for turn, loss in zip(turns, losses, strict=True):
+        turn.descend()
+        turn.totals += loss.detach()
 
 
 def _noise_by_step(model: Model) -> Iterator[dict[str, Tensor]]:

@@ -1,4 +1,4 @@
-"""Where and how a model runs: device, private random numbers, autocast, compilation."""
+"""Where and how a model runs: device, private random numbers, precision."""
 
 from __future__ import annotations
 
@@ -104,11 +104,24 @@ def threads_for(multiplications: float, device: torch.device) -> AbstractContext
     return _ONE_THREAD if small else nullcontext()
 
 
-def autocast(device: torch.device, enabled: bool) -> AbstractContextManager[None]:
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
     """Run the forward pass in bfloat16 where torch deems it safe; no loss scaling is needed."""
-    if not enabled:
+    if precision != "bfloat16":
         return nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+@contextmanager
+def matmul_precision(precision: str) -> Iterator[None]:
+    """Let CUDA multiply matrices in TF32, if that is wanted; the setting is the process's."""
+    before = torch.backends.cuda.matmul.allow_tf32
+    if precision == "tf32":
+        torch.backends.cuda.matmul.allow_tf32 = True
+    try:
+        yield
+    finally:
+        if precision == "tf32":
+            torch.backends.cuda.matmul.allow_tf32 = before
 
 
 def learning_rate_factor(schedule: str | Callable[[float], float]) -> Callable[[float], float]:

@@ -168,6 +168,7 @@ class _StackedTurn(TurnOptimizer):
         longest = [stage.clip_grad_norm for stage in stages]
         self.clips = any(length is not None for length in longest)
         self.longest = self._numbers([math.inf if each is None else each for each in longest])
+        self.rate = self.lr.clone()
         self.steps = torch.zeros_like(self.lr)
 
     def _numbers(self, of_members: list[float]) -> Tensor:
@@ -179,8 +180,11 @@ class _StackedTurn(TurnOptimizer):
         )
         torch.cat([gradient.flatten(1) for gradient in found], 1, out=self.gradients)
 
+    def set_rate(self, factor: float) -> None:
+        torch.mul(self.lr, factor, out=self.rate)
+
     @torch.no_grad()
-    def descend(self, factor: float) -> None:
+    def descend(self) -> None:
         gradient = self.gradients
         if self.clips:
             norm = gradient.norm(dim=1, keepdim=True)
@@ -194,7 +198,7 @@ class _StackedTurn(TurnOptimizer):
         self.square.mul_(_BETAS[1]).addcmul_(gradient, gradient, value=1 - _BETAS[1])
         size = torch.div(self.square, of_square, out=self.step_sizes).sqrt_().add_(_EPSILON)
         torch.div(self.mean, size, out=size)
-        self.flat.addcmul_(size, self.lr * -factor / of_mean)
+        self.flat.addcmul_(size, -self.rate / of_mean)
 
     def clear(self, number: int) -> None:
         for tensor in (self.mean, self.square, self.steps):
@@ -239,7 +243,7 @@ def _shape(member: Member) -> Hashable:
         architecture(member.objective),
         member.batch_shape,
         (sampler.steps, sampler.places, member.n_epochs),
-        (schedule, stage.autocast, rows.device, rows.streamed),
+        (schedule, stage.precision, stage.cuda_graph, rows.device, rows.streamed),
     )
 
 
