@@ -326,12 +326,8 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
 
     def _why_not_stacked(self):
         """Say why this detector cannot be trained as one with others, or return None."""
-        for name in _FOREIGN:
-            if callable(getattr(self, name, None)):
-                return (
-                    f"{name} is code of your own, which may draw random numbers or decide by what "
-                    "it sees"
-                )
+        for name in self._foreign_parts():
+            return f"{name} is code that may draw random numbers or decide by what it sees"
         if self.compile:
             return "compile=True makes a graph of one model"
         if getattr(self, "_skl_callbacks", None):
@@ -383,10 +379,18 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
 
     def _foreign_randomness(self, seed):
         """Give a user's network or augmentation, which may draw from global generators, a seed."""
-        foreign = (getattr(self, name, None) for name in _FOREIGN)
-        if any(callable(part) for part in foreign):
+        if self._foreign_parts():
             return engine.borrowed_global_rng(seed, self.device_)
         return nullcontext()
+
+    def _foreign_parts(self):
+        """Return the parameters that hold a user's code that may draw random numbers."""
+        given = {name: getattr(self, name, None) for name in _FOREIGN}
+        return [
+            name
+            for name, part in given.items()
+            if callable(part) and (name == "augment" or not networks.draws_nothing(part))
+        ]
 
     def _validate(self, X, *, reset):
         """Check features; images become flat rows."""

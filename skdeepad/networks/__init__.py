@@ -10,6 +10,7 @@ from skdeepad.networks._build import (
     build_map_network,
     code_size,
     collapse_risks,
+    draws_nothing,
 )
 from skdeepad.networks._fcn import (
     ColumnEmbedding,
@@ -41,6 +42,7 @@ __all__ = [
     "build_map_network",
     "code_size",
     "collapse_risks",
+    "draws_nothing",
     "encoder_decoder",
     "fcn_cifar10",
     "fcn_fashion_mnist",

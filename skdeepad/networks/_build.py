@@ -6,6 +6,7 @@ import copy
 import inspect
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import nn
@@ -33,6 +34,23 @@ _BOUNDED = (
     nn.SELU,
     nn.CELU,
 )
+# Layers that draw nothing and compute the same for all inputs, by torch's modules.
+_PLAIN = frozenset(
+    f"torch.nn.modules.{kind}"
+    for kind in (
+        "activation",
+        "batchnorm",
+        "container",
+        "conv",
+        "flatten",
+        "linear",
+        "normalization",
+        "padding",
+        "pooling",
+        "upsampling",
+    )
+)
+_NOT_PLAIN = (nn.RReLU, nn.MultiheadAttention, nn.FractionalMaxPool2d, nn.FractionalMaxPool3d)
 
 
 def build_encoder(
@@ -273,6 +291,24 @@ def collapse_risks(network: nn.Module) -> list[str]:
         if isinstance(module, _BOUNDED):
             risks.append(f"bounded activation {where}")
     return risks
+
+
+def draws_nothing(network: nn.Module | Callable[..., nn.Module]) -> bool:
+    """Tell whether a network surely neither draws random numbers nor decides by what it sees.
+
+    So do those of this package, as instances, classes or functions, and instances made of nothing
+    but torch's plain layers.
+    """
+    if isinstance(network, partial):
+        return draws_nothing(network.func)
+    if isinstance(network, nn.Module):
+        return all(_is_plain(type(module)) for module in network.modules())
+    return getattr(network, "__module__", "").startswith("skdeepad.networks")
+
+
+def _is_plain(module: type) -> bool:
+    own = module.__module__.startswith("skdeepad.networks")
+    return own or (module.__module__ in _PLAIN and module not in _NOT_PLAIN)
 
 
 def _default(
