@@ -141,6 +141,7 @@ class Member:
         self.sampler = Sampler(self.rows.labels(), stage.batch_size, stage.anomaly_fraction)
         self.n_epochs = stage.resolved_epochs(self.sampler.steps)
         self.best = _Best(self.objective, stage.tol)
+        self.multiplications = stage.batch_size * _multiplications(self.objective, self.rows)
         self.running = True
 
     @property
@@ -153,7 +154,7 @@ class Member:
 
         Sums over rows depend on the number of threads.
         """
-        return _threads(self.objective, self.rows, n_models * self.stage.batch_size)
+        return threads_for(n_models * self.multiplications, self.rows.device)
 
     def start(self) -> None:
         """Fit what must be known before the first step."""
@@ -512,11 +513,10 @@ def _trouble(losses: dict[str, float], stage: Stage, epoch: int) -> ValueError |
     return None
 
 
-def _threads(objective: Objective, rows: Rows, n_rows: int) -> AbstractContextManager[None]:
-    """Threads for that many rows at once."""
-    # A bound: for images as if no layer made them smaller.
+def _multiplications(objective: Objective, rows: Rows) -> float:
+    """Bound those of a row's forward pass: for images as if no layer made them smaller."""
     weights = sum(weight.numel() for weight in objective.parameters())
-    return threads_for(n_rows * weights * math.prod(rows.x.shape[2:]), rows.device)
+    return weights * math.prod(rows.x.shape[2:])
 
 
 def draw_noise(objective: Objective, x: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
@@ -544,6 +544,6 @@ def _held_out_loss(objective: Objective, rows: Rows) -> float:
 def score(objective: Objective, rows: Rows, method: str = "score") -> Tensor:
     """Return what ``method`` of the objective gives for each row, on the host, in eval mode."""
     objective.eval()
-    with _threads(objective, rows, rows.slice_size):
+    with threads_for(rows.slice_size * _multiplications(objective, rows), rows.device):
         parts = [objective(method, x)[:count] for x, _, count in rows.slices()]
     return torch.cat(parts).cpu()  # one copy back
