@@ -34,7 +34,7 @@ class FitObserver:
         self.estimator, self.given = estimator, given
         self.stopped = False
         self.task = None
-        if hasattr(estimator, "_init_callback_context"):
+        if getattr(estimator, "_skl_callbacks", None):
             self.task = self.begin(estimator._init_callback_context(max_subtasks=n_stages))
 
     @contextmanager

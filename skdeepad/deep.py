@@ -330,8 +330,10 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
             return f"{name} is code that may draw random numbers or decide by what it sees"
         if self.compile:
             return "compile=True makes a graph of one model"
-        if getattr(self, "_skl_callbacks", None):
-            return "callbacks follow one model"
+        if self.precision == "bfloat16":
+            return "not all layers of a stack take bfloat16"
+        if type(self)._fit is not DeepDetector._fit or not _is_ours(type(self).fit):
+            return "it has a way of its own to be fitted"
         return None
 
     def _keep(self, objective):
@@ -459,6 +461,10 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
         for name, value in vars(self).items():
             if isinstance(value, nn.Module) and name not in given:
                 value.to(self.device_)
+
+
+def _is_ours(function):
+    return function.__module__.partition(".")[0] == "skdeepad"
 
 
 def draw_seeds(random_state, uses):

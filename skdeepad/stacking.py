@@ -6,9 +6,11 @@ import time
 from pickle import PicklingError
 
 import joblib
+import numpy as np
 from joblib import Parallel, delayed
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing  # part of scikit-learn's documented API
+from sklearn.utils.validation import _num_samples
 
 from skdeepad import engine
 from skdeepad.deep import DeepDetector
@@ -26,8 +28,8 @@ class Fit:
         Rows. Detectors that are given the same object share one copy of it.
     y : array-like of shape (n_rows,) or None
         Labels of the rows that are meant.
-    rows : array of int of shape (n_rows,), optional
-        Positions in X of the rows that are meant, by default all.
+    rows : array of int of shape (n_rows,) or of bool of shape (n_samples,), optional
+        Which rows of X are meant, by default all.
 
     Attributes
     ----------
@@ -40,16 +42,19 @@ class Fit:
     """
 
     def __init__(self, estimator, X, y, rows=None):
-        self.estimator, self.X, self.y, self.rows = estimator, X, y, rows
+        self.estimator, self.X, self.y = estimator, X, y
+        self.rows = None if rows is None else np.arange(_num_samples(X))[rows]
         self.detector = last_step(estimator)
         self.error, self.seconds = None, 0.0
 
     def transform(self, heads):
         """Fit all steps of a pipeline but the last, unless the same are in the dict ``heads``."""
-        if not isinstance(self.estimator, Pipeline) or len(self.estimator.steps) == 1:
+        if not is_pipeline(self.estimator) or len(self.estimator.steps) == 1:
             return
         head = self.estimator[:-1]
-        key = _content(head), id(self.X), None if self.rows is None else self.rows.tobytes()
+        parts = (self.rows, None if self.y is None else np.asarray(self.y))
+        given = [None if part is None else part.tobytes() for part in parts]
+        key = _content(head), id(self.X), *given
         if key not in heads:
             heads[key] = self._transformed(head)
         head, self.X, self.error = heads[key]
@@ -80,7 +85,7 @@ class Fit:
     def replace(self, detector):
         """Put a detector that another process has fitted in its place."""
         self.detector = detector
-        if isinstance(self.estimator, Pipeline):
+        if is_pipeline(self.estimator):
             name, _ = self.estimator.steps[-1]
             self.estimator.steps = [*self.estimator.steps[:-1], (name, detector)]
         else:
@@ -88,6 +93,7 @@ class Fit:
 
     def begin(self, shared):
         """Get ready to fit in steps; what fits may have in common is in the dict ``shared``."""
+        self.begun = False
 
         def share(features):
             return shared.setdefault(id(self.X), features)
@@ -100,21 +106,33 @@ class Fit:
 
         self.steps = self.detector._fit_in_steps(self.X, self.y, self.rows, share, place)
 
-    def advance(self):
+    def advance(self, shared):
         """Go on to the next training and return it, or None at the end."""
         started = time.perf_counter()
         try:
-            return next(self.steps, None)
+            training = next(self.steps, None)
+            self.begun = True
+            return training
         except Exception as error:
-            self.error = error
-            return None
+            if self.begun or self.rows is None:
+                self.error = error
+                return None
         finally:
             self.seconds += time.perf_counter() - started
+        # Rows that are not meant may be at fault: those that are by themselves.
+        self.X, self.rows = self._chosen(), None
+        self.begin(shared)
+        return self.advance(shared)
+
+
+def is_pipeline(estimator):
+    """Tell whether an estimator is a pipeline that is fitted as scikit-learn's are."""
+    return isinstance(estimator, Pipeline) and type(estimator).fit is Pipeline.fit
 
 
 def last_step(estimator):
     """Return the last step of a pipeline, or what is no pipeline itself."""
-    return estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
+    return estimator.steps[-1][1] if is_pipeline(estimator) else estimator
 
 
 def _content(head):
@@ -128,9 +146,11 @@ def _content(head):
 def why_not_stacked(estimator):
     """Say why a detector cannot be trained as one with others, or return None if it can."""
     detector = last_step(estimator)
-    if isinstance(detector, DeepDetector):
-        return detector._why_not_stacked()
-    return "it is no deep detector, or only a part of it is"
+    if not isinstance(detector, DeepDetector):
+        return "it is no deep detector, or only a part of it is"
+    if any(getattr(each, "_skl_callbacks", None) for each in (estimator, detector)):
+        return "callbacks follow one model"
+    return detector._why_not_stacked()
 
 
 def fit_together(fits, *, max_models=None, n_jobs=None, verbose=0):
@@ -160,8 +180,10 @@ def fit_together(fits, *, max_models=None, n_jobs=None, verbose=0):
                 print(f"Each {name} is trained by itself: {reason}.")
     others = [fit for fit in fits if reasons[fit]]
     done = Parallel(n_jobs=n_jobs)(delayed(fit.alone)() for fit in others)
-    for fit, (detector, fit.error, fit.seconds) in zip(others, done, strict=True):
+    for fit, (detector, error, seconds) in zip(others, done, strict=True):
         fit.replace(detector)
+        fit.error = error
+        fit.seconds += seconds
     _fit_in_stacks([fit for fit in fits if not reasons[fit]], max_models)
 
 
@@ -169,10 +191,14 @@ def _fit_in_stacks(fits, max_models):
     shared = {}
     for fit in fits:
         fit.begin(shared)
-    while fits:
-        trainings = {fit: fit.advance() for fit in fits}
-        fits = [fit for fit in fits if trainings[fit] is not None]
-        started = time.perf_counter()
-        engine.train_together([trainings[fit] for fit in fits], max_models)
-        for fit in fits:
-            fit.seconds += (time.perf_counter() - started) / len(fits)
+    going = fits
+    try:
+        while going:
+            trainings = {fit: fit.advance(shared) for fit in going}
+            going = [fit for fit in going if trainings[fit] is not None]
+            engine.train_together([trainings[fit] for fit in going], max_models)
+            for fit in going:
+                fit.seconds += trainings[fit].record.seconds
+    finally:
+        for fit in fits:  # an interrupted detector is what it was before
+            fit.steps.close()

@@ -72,11 +72,24 @@ class Stage:
 
 @dataclass
 class Record:
-    """What a stage left behind: per-epoch losses, how many epochs it ran, and what went wrong."""
+    """What a stage left behind.
+
+    Attributes
+    ----------
+    losses : dict of str to list of float
+        By epoch.
+    n_epochs : int
+        How many it ran.
+    seconds : float
+        How long it took; in a stack, this model's share.
+    error : Exception or None
+        What went wrong.
+    """
 
     losses: dict[str, list[float]] = field(default_factory=dict)
     n_epochs: int = 0
-    error: ValueError | None = None
+    seconds: float = 0.0
+    error: Exception | None = None
 
     def append(self, **values: float) -> None:
         """Add one epoch's values."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-import os
+import time
 from collections.abc import Hashable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from types import FunctionType
 from typing import Any
 
@@ -30,7 +31,8 @@ _BETAS = 0.9, 0.999
 _EPSILON = 1e-8
 # Stacks may take this share of the free memory.
 _MEMORY_SHARE = 0.5
-# Where the system does not tell how much memory is free.
+# Linux tells here how much memory is free; where the system does not, this much is supposed.
+_MEMORY_FILE = Path("/proc/meminfo")
 _FREE_BYTES = 2**31
 # What a training step needs beside what it keeps for the backward pass, as a factor of that.
 _TEMPORARY = 2
@@ -48,8 +50,8 @@ def train_together(trainings: Sequence[Training], max_models: int | None = None)
     Parameters
     ----------
     trainings : sequence of Training
-        Their records are filled; a loss that stops being finite is noted there and ends its own
-        training alone.
+        Their records are filled. What goes wrong is noted there: a loss that stops being finite
+        ends its own training alone, anything else that of all models alike.
     max_models : int, optional
         Most models in a stack; by default as many as half the free memory holds.
     """
@@ -58,20 +60,24 @@ def train_together(trainings: Sequence[Training], max_models: int | None = None)
         key = _shape(member) if len(trainings) > 1 else None
         alike.setdefault(key, []).append(member)
     for members in alike.values():
-        most = max_models or (_affordable(members[0]) if len(members) > 1 else 1)
-        n_stacks = math.ceil(len(members) / most)
-        for number in range(n_stacks):
-            _train_stack(members[number::n_stacks])
+        try:
+            most = max_models or (_affordable(members[0]) if len(members) > 1 else 1)
+            n_stacks = math.ceil(len(members) / most)
+            for number in range(n_stacks):
+                _train_stack(members[number::n_stacks])
+        except Exception as error:  # what is wrong with one is wrong with those like it
+            for member in members:
+                member.record.error = member.record.error or error
 
 
 def _train_stack(members: Sequence[Member]) -> None:
-    if len(members) == 1:
-        run(members, Single)
-        return
-    run(members, Stack)
-    for member in members:  # a model that is kept must not keep the whole stack
-        for tensor in (*member.objective.parameters(), *member.objective.buffers()):
-            tensor.data = tensor.data.clone()
+    started = time.perf_counter()
+    run(members, Single if len(members) == 1 else Stack)
+    for member in members:
+        member.record.seconds = (time.perf_counter() - started) / len(members)
+        if len(members) > 1:  # a model that is kept must not keep the whole stack
+            for tensor in (*member.objective.parameters(), *member.objective.buffers()):
+                tensor.data = tensor.data.clone()
 
 
 class Stack(Model):
@@ -175,10 +181,12 @@ class _StackedTurn(TurnOptimizer):
         return torch.tensor(of_members, device=self.flat.device)[:, None]  # (K, 1)
 
     def differentiate(self, loss: Tensor, keep_graph: bool) -> None:
+        parameters = list(self.parameters.values())
         found = torch.autograd.grad(
-            loss, list(self.parameters.values()), torch.ones_like(loss), retain_graph=keep_graph
+            loss, parameters, torch.ones_like(loss), retain_graph=keep_graph, materialize_grads=True
         )
-        torch.cat([gradient.flatten(1) for gradient in found], 1, out=self.gradients)
+        rows = [gradient.reshape(len(self.flat), -1) for gradient in found]
+        torch.cat(rows, 1, out=self.gradients)
 
     def set_rate(self, factor: float) -> None:
         torch.mul(self.lr, factor, out=self.rate)
@@ -188,7 +196,8 @@ class _StackedTurn(TurnOptimizer):
         gradient = self.gradients
         if self.clips:
             norm = gradient.norm(dim=1, keepdim=True)
-            gradient.mul_((self.longest / (norm + 1e-6)).clamp(max=1.0))
+            shortened = (self.longest / (norm + 1e-6)).clamp(max=1.0)
+            gradient.mul_(shortened.nan_to_num(nan=1.0))  # an endless one of any length allowed
         if self.decays:
             gradient.addcmul_(self.flat, self.weight_decay)
         self.steps += 1
@@ -236,8 +245,9 @@ def _joined_rows(parts: Sequence[Rows]) -> tuple[Rows, list[int]]:
 def _shape(member: Member) -> Hashable:
     """Return what must be equal in models that are trained as one."""
     stage, rows, sampler = member.stage, member.rows, member.sampler
-    if stage.compile:
-        return id(member)  # a graph of its own
+    if stage.compile or stage.precision == "bfloat16":
+        # A graph of its own; some layers do not mix bfloat16 and float32 in a stack.
+        return id(member)
     schedule = stage.lr_schedule if isinstance(stage.lr_schedule, str) else id(stage.lr_schedule)
     return (
         architecture(member.objective),
@@ -272,14 +282,14 @@ def _own_attributes(module: nn.Module, apart: tuple[str, ...]) -> dict[str, Any]
 def _frozen(value: Any) -> Hashable:
     """Return something to compare by ``==`` that is equal for values that mean the same."""
     if isinstance(value, dict):
-        return tuple((name, _frozen(each)) for name, each in value.items())
+        return type(value), tuple((name, _frozen(each)) for name, each in value.items())
     if isinstance(value, list | tuple):
         return type(value), tuple(_frozen(each) for each in value)
     own = type(value)
     # An object that compares by identity and is no more than its attributes; functions are more.
     plain = own.__eq__ is object.__eq__ and own.__reduce__ is object.__reduce__
     if plain and hasattr(value, "__dict__") and not isinstance(value, type | FunctionType):
-        return own, _frozen(vars(value))
+        return own, _frozen(value.__reduce_ex__(4)[2])  # the state that a copy would have
     return value if isinstance(value, Hashable) else id(value)
 
 
@@ -321,6 +331,7 @@ def _kept_bytes(member: Member) -> int:
 def _free_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    if "SC_AVPHYS_PAGES" in getattr(os, "sysconf_names", {}):
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if _MEMORY_FILE.exists():
+        entries = dict(line.split(":") for line in _MEMORY_FILE.read_text().splitlines())
+        return 1024 * int(entries["MemAvailable"].split()[0])
     return _FREE_BYTES

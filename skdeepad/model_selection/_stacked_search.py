@@ -6,7 +6,9 @@ from collections import deque
 from numbers import Integral
 
 import numpy as np
+from sklearn import get_config
 from sklearn.base import clone
+from sklearn.metrics import check_scoring
 from sklearn.model_selection import (
     GridSearchCV,
     ParameterGrid,
@@ -18,7 +20,7 @@ from sklearn.model_selection._search import BaseSearchCV  # what both derive fro
 from sklearn.utils import _safe_indexing, indexable  # documented, despite the first one's name
 from sklearn.utils._param_validation import Interval
 
-from skdeepad.stacking import Fit, fit_together, why_not_stacked
+from skdeepad.stacking import Fit, fit_together, last_step, why_not_stacked
 
 _MAX_MODELS = {"max_models": [Interval(Integral, 1, None, closed="left"), None]}
 
@@ -47,6 +49,11 @@ class _StackedSearch:
         self._validate_params()
         self._get_scorers()  # what is wrong with them is said before any training
         X, y = indexable(X, y)
+        reason = self._why_one_by_one(params)
+        if reason is not None:
+            self._tell(reason)
+            return super().fit(X, y, **params)
+        # Drawn once: both may be random, or be read but once.
         splits = list(check_cv(self.cv, y).split(X, y, params.get("groups")))
         candidates = self._candidates()
         fits = [
@@ -54,50 +61,55 @@ class _StackedSearch:
             for parameters in candidates
             for training in _training_parts(splits, y)
         ]
-        reason = self._why_not_stacked(params, fits)
-        if reason is not None:
-            if self.verbose:
-                print(f"{type(self).__name__} trains models one by one: {reason}.")
-            return super().fit(X, y, **params)
-        fit_together(fits, max_models=self.max_models, n_jobs=self.n_jobs, verbose=self.verbose)
-        judging = _Judging(self, _looked_up(self.estimator, fits), candidates, splits)
+        reasons = [why_not_stacked(fit.estimator) for fit in fits]
+        if all(reasons):
+            self._tell(reasons[0] if reasons else "there are none")
+            judging = _Judging(self, self.estimator, candidates, splits, self.n_jobs)
+        else:
+            fit_together(fits, max_models=self.max_models, n_jobs=self.n_jobs, verbose=self.verbose)
+            # In order, whatever joblib has been told to do.
+            looked_up = _looked_up(self.estimator, fits)
+            judging = _Judging(self, looked_up, candidates, splits, n_jobs=1)
         judging.fit(X, y, **params)
-        vars(self).update(
-            {name: value for name, value in vars(judging).items() if name.endswith("_")}
-        )
-        seconds = np.reshape([fit.seconds for fit in fits], (len(candidates), -1))
-        self.cv_results_["mean_fit_time"] = seconds.mean(axis=1)
-        self.cv_results_["std_fit_time"] = seconds.std(axis=1)
+        found = {name: value for name, value in vars(judging).items() if name.endswith("_")}
+        if self.scoring is None:
+            found["scorer_"] = check_scoring(self.estimator)
+        if not all(reasons):
+            seconds = np.reshape([fit.seconds for fit in fits], (len(candidates), -1))
+            found["cv_results_"]["mean_fit_time"] = seconds.mean(axis=1)
+            found["cv_results_"]["std_fit_time"] = seconds.std(axis=1)
+        vars(self).update(found)
         return self
 
-    def _why_not_stacked(self, params, fits):
-        """Say why nothing can be stacked, or return None."""
+    def _why_one_by_one(self, params):
+        """Say why nothing can be stacked whatever the candidates are, or return None."""
         others = sorted(params.keys() - {"groups"})
-        if others:
-            return f"fit was given {', '.join(others)}"
-        if getattr(self, "_skl_callbacks", None):
+        if others or (params and get_config()["enable_metadata_routing"]):
+            return f"fit was given {', '.join(sorted(params))}"
+        followed = (self, self.estimator, last_step(self.estimator))
+        if any(getattr(each, "_skl_callbacks", None) for each in followed):
             return "callbacks follow one model"
-        reasons = [why_not_stacked(fit.estimator) for fit in fits]
-        return reasons[0] if reasons and all(reasons) else None
+        return None
+
+    def _tell(self, reason):
+        if self.verbose:
+            print(f"{type(self).__name__} trains models one by one: {reason}.")
 
 
 def _training_parts(splits, y):
-    """Return labels and positions of the training rows of each fold."""
-    parts = []
-    for train, _ in splits:
-        train = np.asarray(train)
-        rows = np.flatnonzero(train) if train.dtype == bool else train
-        parts.append((None if y is None else _safe_indexing(y, rows), rows))
-    return parts
+    """Return labels and rows of the training part of each fold."""
+    return [(None if y is None else _safe_indexing(y, train), train) for train, _ in splits]
 
 
 class _Judging(BaseSearchCV):
     """Scores listed candidates, in their order, on listed folds."""
 
-    def __init__(self, search, estimator, candidates, splits):
+    def __init__(self, search, estimator, candidates, splits, n_jobs):
         super().__init__(
             estimator,
             scoring=search.scoring,
+            n_jobs=n_jobs,
+            pre_dispatch=search.pre_dispatch,
             refit=search.refit,
             cv=splits,
             verbose=search.verbose,

@@ -302,13 +302,18 @@ def draws_nothing(network: nn.Module | Callable[..., nn.Module]) -> bool:
     if isinstance(network, partial):
         return draws_nothing(network.func)
     if isinstance(network, nn.Module):
-        return all(_is_plain(type(module)) for module in network.modules())
+        return all(_is_plain(module) for module in network.modules())
     return getattr(network, "__module__", "").startswith("skdeepad.networks")
 
 
-def _is_plain(module: type) -> bool:
-    own = module.__module__.startswith("skdeepad.networks")
-    return own or (module.__module__ in _PLAIN and module not in _NOT_PLAIN)
+def _is_plain(module: nn.Module) -> bool:
+    kind = type(module)
+    if module._forward_hooks or module._forward_pre_hooks:
+        return False
+    if getattr(module, "momentum", 0.0) is None:
+        return False  # BatchNorm that reads a number from a tensor
+    own = kind.__module__.startswith("skdeepad.networks")
+    return own or (kind.__module__ in _PLAIN and kind not in _NOT_PLAIN)
 
 
 def _default(
