@@ -7,7 +7,7 @@ from pickle import PicklingError
 
 import joblib
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, effective_n_jobs
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing  # part of scikit-learn's documented API
 from sklearn.utils.validation import _num_samples
@@ -74,22 +74,22 @@ class Fit:
         return self.X if self.rows is None else _safe_indexing(self.X, self.rows)
 
     def alone(self):
-        """Fit the detector by itself; return it, what went wrong, and the time it took."""
+        """Fit the detector by itself."""
         started = time.perf_counter()
         try:
             self.detector.fit(self._chosen(), self.y)
         except Exception as error:
             self.error = error
-        return self.detector, self.error, time.perf_counter() - started
+        self.seconds += time.perf_counter() - started
 
-    def replace(self, detector):
-        """Put a detector that another process has fitted in its place."""
-        self.detector = detector
+    def take(self, done):
+        """Take over what has come of a copy of this fit, perhaps in another process."""
+        self.detector, self.error, self.seconds = done.detector, done.error, done.seconds
         if is_pipeline(self.estimator):
             name, _ = self.estimator.steps[-1]
-            self.estimator.steps = [*self.estimator.steps[:-1], (name, detector)]
+            self.estimator.steps = [*self.estimator.steps[:-1], (name, self.detector)]
         else:
-            self.estimator = detector
+            self.estimator = self.detector
 
     def begin(self, shared):
         """Get ready to fit in steps; what fits may have in common is in the dict ``shared``."""
@@ -165,7 +165,8 @@ def fit_together(fits, *, max_models=None, n_jobs=None, verbose=0):
     max_models : int, default=None
         Most models in a stack; None: as many as half the free memory holds.
     n_jobs : int, default=None
-        Number of processes for detectors that cannot be stacked, as in joblib.
+        Number of processes, as in joblib, each with a part of the stacked detectors, and of those
+        that cannot be stacked.
     verbose : int, default=0
         Whether to tell of these.
     """
@@ -178,13 +179,21 @@ def fit_together(fits, *, max_models=None, n_jobs=None, verbose=0):
         for name, reason in {(type(fit.detector).__name__, reasons[fit]) for fit in fits}:
             if reason:
                 print(f"Each {name} is trained by itself: {reason}.")
-    others = [fit for fit in fits if reasons[fit]]
-    done = Parallel(n_jobs=n_jobs)(delayed(fit.alone)() for fit in others)
-    for fit, (detector, error, seconds) in zip(others, done, strict=True):
-        fit.replace(detector)
-        fit.error = error
-        fit.seconds += seconds
-    _fit_in_stacks([fit for fit in fits if not reasons[fit]], max_models)
+    others = [[fit] for fit in fits if reasons[fit]]
+    stacked = [fit for fit in fits if not reasons[fit]]
+    n_stacks = min(effective_n_jobs(n_jobs), len(stacked))
+    stacks = [stacked[number::n_stacks] for number in range(n_stacks)]
+    jobs = [delayed(_each_alone)(part) for part in others]
+    jobs += [delayed(_fit_in_stacks)(part, max_models) for part in stacks]
+    for part, done in zip([*others, *stacks], Parallel(n_jobs=n_jobs)(jobs), strict=True):
+        for fit, result in zip(part, done, strict=True):
+            fit.take(result)
+
+
+def _each_alone(fits):
+    for fit in fits:
+        fit.alone()
+    return fits
 
 
 def _fit_in_stacks(fits, max_models):
@@ -202,3 +211,5 @@ def _fit_in_stacks(fits, max_models):
     finally:
         for fit in fits:  # an interrupted detector is what it was before
             fit.steps.close()
+            del fit.steps
+    return fits

@@ -170,7 +170,7 @@ class StackedGridSearchCV(_StackedSearch, GridSearchCV):
         How a fitted estimator is judged; None: by its own ``score``. With few labels use
         :data:`~skdeepad.model_selection.labeled_roc_auc`.
     n_jobs : int, default=None
-        Number of processes for what cannot be stacked.
+        Number of processes; each trains stacks of its own.
     refit : bool, str or callable, default=True
         Whether, and by which score, the best candidate is fitted to all rows.
     cv : int, cross-validation generator or iterable, default=None
@@ -288,7 +288,7 @@ class StackedRandomizedSearchCV(_StackedSearch, RandomizedSearchCV):
         How a fitted estimator is judged; None: by its own ``score``. With few labels use
         :data:`~skdeepad.model_selection.labeled_roc_auc`.
     n_jobs : int, default=None
-        Number of processes for what cannot be stacked.
+        Number of processes; each trains stacks of its own.
     refit : bool, str or callable, default=True
         Whether, and by which score, the best candidate is fitted to all rows.
     cv : int, cross-validation generator or iterable, default=None
