@@ -4,7 +4,8 @@ Run as ``python -m benchmarks.stacked``; it needs cardio (see ``skdeepad.dataset
 Contenders alternate in one run, and medians of paired ratios are taken. Writes
 ``benchmarks/results/stacked.json``; ``--parts`` measures some parts anew and keeps the others.
 
-members: time of a training of 2 to 64 models, stacked, over that of one of them.
+members: time of a training of 2 to 64 models, stacked, over that of one of them, for MLP 32-16-8
+and the LeNet of the papers for MNIST.
 search: a grid of 4 x 4 settings on 5 folds of cardio, GridSearchCV with two processes over
 StackedGridSearchCV with two and with one, for the network of the paper and for the default one.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 from pathlib import Path
 
@@ -27,10 +29,15 @@ from skdeepad import DeepSAD, losses
 from skdeepad.datasets import load_odds, make_partial_labels
 from skdeepad.engine import Rows, Stage, Training, train_together
 from skdeepad.model_selection import LabeledStratifiedKFold, StackedGridSearchCV, labeled_roc_auc
-from skdeepad.networks import MLP
+from skdeepad.networks import MLP, lenet_mnist
 from skdeepad.objectives import DistanceObjective
 
 RESULTS = Path(__file__).parent / "results"
+# How a network is made, shape of a row, size of its code, steps of an epoch.
+CASES = {
+    "mlp": (lambda shape: MLP(shape, (32, 16, 8)), (30,), 8, 50),
+    "lenet": (lenet_mnist, (1, 28, 28), 32, 4),
+}
 NETWORKS = {
     "paper": {"hidden_layer_sizes": (32, 16, 8), "n_branches": 1, "squash": None},
     "default": {},
@@ -38,20 +45,20 @@ NETWORKS = {
 GRID = {"deepsad__eta": [0.1, 1.0, 3.0, 10.0], "deepsad__lr": [1e-4, 3e-4, 1e-3, 3e-3]}
 
 
-def members(blocks, device="cpu", sizes=(2, 8, 32, 64)):
-    """Time of stacks over that of a single model: MLP 32-16-8, 30 features, batches of 128."""
+def members(blocks, device="cpu", sizes=(2, 8, 32, 64), name="mlp"):
+    """Time of stacks over that of a single model: batches of 128 rows or images."""
+    make, shape, code_size, steps = CASES[name]
     rng = np.random.default_rng(0)
-    X = rng.standard_normal((128 * 50, 30), dtype=np.float32)
+    X = rng.standard_normal((128 * steps, math.prod(shape)), dtype=np.float32)
     y = np.zeros(len(X), dtype=np.int8)
     y[: len(X) // 50] = -1
-    rows = Rows.place(X, y, X.shape[1:], torch.device(device))
+    rows = Rows.place(X, y, shape, torch.device(device))
 
     def trainings(count):
         made = []
         for seed in range(count):
             torch.manual_seed(seed)
-            network = MLP(X.shape[1:], (32, 16, 8)).to(device)
-            objective = DistanceObjective(network, X.shape[1:], 8, losses.deep_sad, eta=1.0)
+            objective = DistanceObjective(make(shape), shape, code_size, losses.deep_sad, eta=1.0)
             stage = Stage("train", objective.to(device), n_epochs=2, lr=1e-4, weight_decay=1e-6)
             made.append(Training(stage, rows, seed))
         return made
@@ -61,7 +68,7 @@ def members(blocks, device="cpu", sizes=(2, 8, 32, 64)):
 
     seconds = alternate({count: contender(count) for count in (1, *sizes)}, blocks)
     return {
-        "ms_of_one_per_step": 1e3 * statistics.median(seconds[1]) / 100,
+        "ms_of_one_per_step": 1e3 * statistics.median(seconds[1]) / (2 * steps),
         "stack_over_one": {count: paired_ratio(seconds, count, 1) for count in sizes},
     }
 
@@ -111,6 +118,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     measured = {
         "members": members,
+        "members_lenet": lambda blocks: members(max(3, blocks // 3), sizes=(8,), name="lenet"),
         "search_paper": lambda blocks: search(max(1, blocks // 5), "paper"),
         "search_default": lambda blocks: search(max(1, blocks // 5), "default"),
     }

@@ -291,6 +291,8 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
         self._validate_params()
         with kept_on_failure(self):
             features, labels = self._checked(X, y, rows)
+            if rows is not None and len(rows) < 2:
+                raise ValueError(f"Expected at least two rows to learn from, got {len(rows)}.")
             features = share(features)
             yield from self._trainings(features, labels, (X, y), place=place)
             self._finish(features if rows is None else features[rows], labels)

@@ -27,7 +27,7 @@ class Fit:
     X : array-like of shape (n_samples, n_features)
         Rows. Detectors that are given the same object share one copy of it.
     y : array-like of shape (n_rows,) or None
-        Labels of the rows that are meant.
+        Labels of the rows that are meant; those of a row that is meant twice must agree.
     rows : array of int of shape (n_rows,) or of bool of shape (n_samples,), optional
         Which rows of X are meant, by default all.
 

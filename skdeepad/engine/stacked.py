@@ -51,7 +51,7 @@ def train_together(trainings: Sequence[Training], max_models: int | None = None)
     ----------
     trainings : sequence of Training
         Their records are filled. What goes wrong is noted there: a loss that stops being finite
-        ends its own training alone, anything else that of all models alike.
+        ends its own training alone, anything else that of its stack.
     max_models : int, optional
         Most models in a stack; by default as many as half the free memory holds.
     """
@@ -60,14 +60,15 @@ def train_together(trainings: Sequence[Training], max_models: int | None = None)
         key = _shape(member) if len(trainings) > 1 else None
         alike.setdefault(key, []).append(member)
     for members in alike.values():
-        try:
-            most = max_models or (_affordable(members[0]) if len(members) > 1 else 1)
-            n_stacks = math.ceil(len(members) / most)
-            for number in range(n_stacks):
-                _train_stack(members[number::n_stacks])
-        except Exception as error:  # what is wrong with one is wrong with those like it
-            for member in members:
-                member.record.error = member.record.error or error
+        most = max_models or (_affordable(members[0]) if len(members) > 1 else 1)
+        n_stacks = math.ceil(len(members) / most)
+        for number in range(n_stacks):
+            stack = members[number::n_stacks]
+            try:
+                _train_stack(stack)
+            except Exception as error:  # what is wrong with one is wrong with those like it
+                for member in stack:
+                    member.record.error = member.record.error or error
 
 
 def _train_stack(members: Sequence[Member]) -> None:
@@ -295,7 +296,10 @@ def _frozen(value: Any) -> Hashable:
 
 def _affordable(member: Member) -> int:
     """Return how many models like this one a share of the free memory holds."""
-    kept = _kept_bytes(member)
+    try:
+        kept = _kept_bytes(member)
+    except Exception:  # it will be raised again, and noted, when they are trained
+        return 1
     weights = sum(t.numel() * t.element_size() for t in member.objective.parameters())
     # Weights, gradients and Adam's two moments; what a step keeps, and as much again on its way.
     needed = 4 * weights + (1 + _TEMPORARY) * kept
