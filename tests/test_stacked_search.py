@@ -578,10 +578,12 @@ class SlowToCopy(float):
         return self
 
 
-def test_threads_that_joblib_is_told_to_use_change_nothing():
+@pytest.mark.parametrize(("of_joblib", "own"), [(2, None), (None, 2)])
+def test_threads_train_stacks_of_their_own_and_change_nothing(of_joblib, own, sizes):
     space = {"lr": [SlowToCopy(1e-3), 3e-3, 1e-2, 3e-2]}  # the others overtake the first one
-    with joblib.parallel_config("threading", n_jobs=2):
-        stacked = fitted(StackedGridSearchCV, space=space, cv=SPLITS[1:])
+    with joblib.parallel_config("threading", n_jobs=of_joblib):
+        stacked = fitted(StackedGridSearchCV, space=space, cv=SPLITS[1:], n_jobs=own)
+    assert sizes == [2, 2, 2, 2, 1, 1]  # two stages, and those of the refit
     assert_same(stacked, fitted(GridSearchCV, space=space, cv=SPLITS[1:]))
 
 
