@@ -1,7 +1,7 @@
 """
-========================================
+=========================================
 How sure is it? An ensemble's uncertainty
-========================================
+=========================================
 
 Networks that differ by their seeds agree where there were rows to learn from, and disagree
 elsewhere. :class:`~skdeepad.DeepEnsemble` trains its members as one model; ``score_std`` measures

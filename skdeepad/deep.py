@@ -135,7 +135,7 @@ input_shape_ : tuple of int
     Shape of one row as the network sees it.
 n_features_in_ : int
     Number of features; channels x height x width for images.
-feature_names_in_ : ndarray of shape (n_features_in_,)
+feature_names_in_ : ndarray of shape (n_features,)
     Names of the features, if X had any.""",
 }
 

@@ -68,7 +68,7 @@ class DeepEnsemble(BaseDetector):
         Anomaly scores by the members of the training rows without labeled anomalies, ascending.
     n_features_in_ : int
         Number of features; channels x height x width for images.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the features, if X had any.
 
     See Also

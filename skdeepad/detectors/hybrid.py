@@ -65,7 +65,7 @@ class HybridDetector(BaseDetector):
         The fitted detector.
     n_features_in_ : int
         Number of features; channels x height x width for images.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the features, if X had any.
 
     See Also
