@@ -1,58 +1,173 @@
-"""What the benchmarks share: results appended as they come, resumed, and laid out in tables."""
+"""What the benchmarks share: their runs, results appended as they come, and what made them."""
 
 from __future__ import annotations
 
+import functools
+import importlib.metadata
 import json
+import subprocess
 import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import joblib
-import numpy as np
+import torch
+
+from skdeepad.stacking import Fit, fit_together, why_not_stacked
 
 RESULTS = Path(__file__).parent / "results"
+QUICK = Path(__file__).parent / ".cache" / "quick"
+PACKAGES = ("skdeepad", "torch", "scikit-learn", "numpy", "pyod")
+
+
+class Options(NamedTuple):
+    """How runs are made, beside what they are."""
+
+    device: str = "auto"
+    quick: bool = False
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Methods on data sets over seeds.
+
+    Parameters
+    ----------
+    tasks : callable
+        Of the parsed arguments: the runs, as dicts of what tells one from another. Each has a
+        ``data``, a ``method`` and a ``seed``.
+    run : callable
+        Of tasks that are run together and the options: what was measured, a dict for each.
+    data, methods : tuples of str
+        What can be chosen.
+    seeds : int
+        How many seeds, 0 and up.
+    together : callable
+        Of a task: what is equal for those that are run together. By default each is run alone.
+    choices : dict
+        More command-line options: what can be chosen from, the first being the default.
+    quick : dict
+        Arguments of the quick run.
+    """
+
+    tasks: Callable
+    run: Callable
+    data: tuple[str, ...]
+    methods: tuple[str, ...]
+    seeds: int
+    together: Callable[[dict], Hashable] = lambda task: tuple(task.values())
+    choices: dict = field(default_factory=dict)
+    quick: dict = field(default_factory=dict)
 
 
 def load(path):
     """Return the results in a file of JSON lines."""
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def run_missing(run, tasks, key, path, n_jobs):
-    """Run those tasks that have no result yet; ``key(result)`` is the task it belongs to."""
-    done = {key(result) for result in load(path)}
-    tasks = [task for task in tasks if task not in done]
+def missing(tasks, results):
+    """Return the tasks that no result belongs to."""
+    tasks = list(tasks)
+    names = list(tasks[0]) if tasks else []
+    done = {tuple(result.get(name) for name in names) for result in results}
+    return [task for task in tasks if tuple(task.values()) not in done]
+
+
+@functools.cache
+def made_with():
+    """Return commit and versions; a commit ends in "+" if the code was changed since."""
+    root = Path(__file__).parents[1]
+
+    def git(*arguments):
+        command = ["git", "-C", str(root), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    changed = git("status", "--porcelain", "--", "skdeepad", "benchmarks/*.py")
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {"commit": git("rev-parse", "--short=9", "HEAD") + "+" * bool(changed)} | {
+        "versions": versions
+    }
+
+
+def run_missing(benchmark, tasks, options, path, n_jobs):
+    """Run those tasks that have no result yet, and append what comes of them."""
+    tasks = missing(tasks, load(path))
+    groups = {}
+    for task in tasks:
+        groups.setdefault(benchmark.together(task), []).append(task)
+    total, done, start = sum(map(len, groups.values())), 0, time.perf_counter()
     parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered", pre_dispatch=n_jobs)
-    path.parent.mkdir(exist_ok=True)
-    start = time.perf_counter()
-    for number, result in enumerate(parallel(joblib.delayed(run)(*task) for task in tasks), 1):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for results in parallel(
+        joblib.delayed(run_group)(benchmark.run, group, options) for group in groups.values()
+    ):
         with path.open("a") as file:
-            file.write(json.dumps(result) + "\n")
-        left = (time.perf_counter() - start) / number * (len(tasks) - number)
-        print(
-            f"{number}/{len(tasks)} {' '.join(map(str, key(result)))}: {result['auc']:.1f} "
-            f"({result['seconds']:.0f} s; {left / 60:.0f} min left)",
-            flush=True,
-        )
+            file.writelines(json.dumps(result | made_with()) + "\n" for result in results)
+        for result in results:
+            done += 1
+            left = (time.perf_counter() - start) / done * (total - done)
+            print(f"{done}/{total} {told(tasks[0], result)}; {left / 60:.0f} min left", flush=True)
 
 
-def mean_and_deviation(values, full=None):
-    """Lay out mean ± standard deviation, and the number of values where it is not ``full``."""
-    if not values:
-        return ""
-    spread = f"±{np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
-    count = f" ({len(values)})" if full and len(values) < full else ""
-    return f"{np.mean(values):.1f}{spread}{count}"
+def run_group(run, tasks, options):
+    """Run some tasks in one thread, as processes share the cores; return tasks and measures."""
+    if options.device != "cuda":
+        torch.set_num_threads(1)
+    return [task | measured for task, measured in zip(tasks, run(tasks, options), strict=True)]
 
 
-def table_rst(header, rows):
-    """Lay out a reStructuredText table."""
-    cells = [list(map(str, row)) for row in [header, *rows]]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
-    rule = " ".join("=" * width for width in widths)
-    lines = [
-        " ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in cells
+def told(task, result):
+    """Lay out a result in a line."""
+    names = [str(result[name]) for name in task]
+    figures = f"{result['auc']:.1f} " if "auc" in result else ""
+    return f"{' '.join(names)}: {figures}({result['seconds']:.1f} s)"
+
+
+class Run(NamedTuple):
+    """A detector, its training rows, and what is to be measured once it is fitted."""
+
+    estimator: object
+    seed: int
+    X: object
+    y: object
+    measure: Callable
+
+
+def fit_and_measure(runs, options):
+    """Fit detectors, those that are alike as one, and return what is measured of each.
+
+    Seconds to fit are a detector's own, or its share of its stack's.
+    """
+    for run in runs:
+        prepare(run.estimator, run.seed, options)
+    fits = [Fit(run.estimator, run.X, run.y) for run in runs]
+    n_alike = sum(why_not_stacked(run.estimator) is None for run in runs)
+    fit_together(fits)
+    for fit in fits:
+        if fit.error is not None:
+            raise fit.error
+    return [
+        {
+            **run.measure(fit.estimator),
+            "seconds": round(fit.seconds, 3),
+            "stacked": n_alike if why_not_stacked(fit.estimator) is None else 1,
+            "device": str(getattr(fit.estimator, "device_", "cpu")),
+        }
+        for run, fit in zip(runs, fits, strict=True)
     ]
-    return "\n".join([rule, lines[0], rule, *lines[1:], rule])
+
+
+def prepare(estimator, seed, options):
+    """Set seed and device where there are such, and train for next to nothing if it is quick."""
+    wanted = {"random_state": seed, "device": options.device}
+    if options.quick:
+        wanted |= {"n_epochs": 2, "pretrain_n_epochs": 1, "quick": True}
+    known = estimator.get_params()
+    estimator.set_params(**{name: value for name, value in wanted.items() if name in known})

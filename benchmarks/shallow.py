@@ -1,10 +1,8 @@
-"""Shallow detectors, raw and on an autoencoder's codes, on the six ODDS tables.
+"""Shallow detectors on a table, raw and on an autoencoder's codes, tuned in two ways.
 
-Run as ``python -m benchmarks.shallow`` with the tables in ``SKDEEPAD_DATA``. It resumes, and adds
-to the results of :mod:`benchmarks.tabular`, in its setting "paper": same splits, same labels.
-
-Each method is run on the standardized features ("raw") and on the codes of an autoencoder with the
-paper's settings ("hybrid"), and its hyper-parameters are chosen in two ways:
+They are a part of ``python -m benchmarks table6``, in its setting "paper". Each is run on the
+standardized features ("raw") and on the codes of an autoencoder with the paper's settings
+("hybrid"), and its hyper-parameters are chosen in two ways:
 
 cv
     Cross-validation on the training rows alone, unlabeled rows spread over the folds, as many
@@ -21,13 +19,9 @@ random beside all labeled anomalies, and to all rows of the other tables.
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
 
-import joblib
 import numpy as np
-import torch
 from sklearn.base import clone
 from sklearn.ensemble import IsolationForest
 from sklearn.metrics import average_precision_score, roc_auc_score
@@ -35,8 +29,7 @@ from sklearn.model_selection import ParameterGrid, train_test_split
 from sklearn.neighbors import KernelDensity
 from sklearn.svm import OneClassSVM
 
-from benchmarks.running import RESULTS, load
-from benchmarks.tabular import PAPER_SIZES, TABLES, key, make_task, report
+from benchmarks.running import prepare
 from skdeepad import SSAD, AutoEncoder
 from skdeepad.model_selection import LabeledStratifiedKFold, labeled_roc_auc_score
 
@@ -66,6 +59,17 @@ METHODS = {
     },
     "IF": {"default": (IsolationForest(), {})},
 }
+NAMES = {
+    f"{method} {where}, {way}": candidates
+    for method, ways in METHODS.items()
+    for where in ("raw", "hybrid")
+    for way, candidates in ways.items()
+}
+
+
+def space(name):
+    """Return whether a method is run "raw" or "hybrid"."""
+    return name.partition(",")[0].rpartition(" ")[2]
 
 
 def fit(detector, X, y):
@@ -98,77 +102,47 @@ def on_test_rows(detector, X, y, X_part, truth_part):
     return roc_auc_score(truth_part > 0, fit(clone(detector), X, y).score_samples(X_part))
 
 
-def run(table, space, seed, done):
-    """Return the results of all methods on one table that are not done yet."""
-    torch.set_num_threads(1)
-    X, y, X_test, truth = make_task("paper", table, seed)
-    names = {
-        f"{method} {space}, {way}": candidates
-        for method, ways in METHODS.items()
-        for way, candidates in ways.items()
-    }
-    wanted = {n: c for n, c in names.items() if ("paper", table, n, seed) not in done}
-    if wanted and space == "hybrid":
-        coder = AutoEncoder.with_paper_settings(
-            hidden_layer_sizes=PAPER_SIZES[table], random_state=seed
-        ).fit(X[y >= 0])
-        X, X_test = coder.transform(X), coder.transform(X_test)
+def codes(X, y, X_test, sizes, seed, options):
+    """Return what an autoencoder with the paper's settings makes of the rows."""
+    coder = AutoEncoder.with_paper_settings(hidden_layer_sizes=sizes)
+    prepare(coder, seed, options)
+    coder.fit(X[y >= 0])
+    return coder.transform(X), coder.transform(X_test)
+
+
+def run(tasks, X, y, X_test, truth, sizes, options):
+    """Return what comes of methods on one table, all raw or all on codes."""
+    seed = tasks[0]["seed"]
+    if space(tasks[0]["method"]) == "hybrid":
+        X, X_test = codes(X, y, X_test, sizes, seed, options)
     part = train_test_split(
         np.arange(len(truth)), test_size=0.1, stratify=truth, random_state=seed
     )[1]
     X, y = few_rows(X, y, np.random.default_rng(seed))
+    judges = {
+        "test": lambda candidate: on_test_rows(candidate, X, y, X_test[part], truth[part]),
+        "cv": lambda candidate: cross_validated(candidate, X, y),
+        "default": lambda candidate: 0.0,
+    }
     results = []
-    for name, (detector, grid) in wanted.items():
+    for task in tasks:
         start = time.perf_counter()
+        detector, grid = NAMES[task["method"]]
+        way = task["method"].rpartition(", ")[2]
         candidates = [clone(detector).set_params(**params) for params in ParameterGrid(grid)]
+        candidates = candidates[: 2 if options.quick else None]
         for candidate in candidates:
             if "random_state" in candidate.get_params():
                 candidate.set_params(random_state=seed)
-        if name.endswith("test"):
-            judged = [on_test_rows(c, X, y, X_test[part], truth[part]) for c in candidates]
-        else:
-            judged = [cross_validated(c, X, y) if grid else 0.0 for c in candidates]
-        best = candidates[int(np.argmax(judged))]
+        best = max(candidates, key=judges[way])
         scores = -fit(clone(best), X, y).score_samples(X_test)
         results.append(
             {
-                "setting": "paper",
-                "data": table,
-                "method": name,
-                "seed": seed,
                 "auc": 100 * roc_auc_score(truth < 0, scores),
                 "ap": 100 * average_precision_score(truth < 0, scores),
                 "chosen": {parameter: getattr(best, parameter) for parameter in grid},
-                "seconds": round(time.perf_counter() - start, 2),
+                "seconds": round(time.perf_counter() - start, 3),
+                "device": "cpu",
             }
         )
     return results
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", nargs="+", default=TABLES, choices=TABLES)
-    parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--n-jobs", type=int, default=2)
-    arguments = parser.parse_args()
-    path = RESULTS / "tabular.jsonl"
-    done = {key(result) for result in load(path)}
-    tasks = [
-        joblib.delayed(run)(table, space, seed, done)
-        for seed in range(arguments.seeds)
-        for space in ("raw", "hybrid")
-        for table in arguments.data
-    ]
-    parallel = joblib.Parallel(
-        n_jobs=arguments.n_jobs, return_as="generator_unordered", pre_dispatch=arguments.n_jobs
-    )
-    for results in parallel(tasks):
-        for result in results:
-            with path.open("a") as file:
-                file.write(json.dumps(result) + "\n")
-            print(*key(result), f"{result['auc']:.1f} ({result['seconds']:.0f} s)", flush=True)
-    report(path)
-
-
-if __name__ == "__main__":
-    main()
