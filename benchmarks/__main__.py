@@ -10,6 +10,8 @@ agad
     AGAD on images, epoch by epoch.
 defects
     Heat maps of magnetic tiles.
+defaults
+    Everyone's defaults on 44 stand-in tables, and how ours were chosen.
 speed
     Seconds to fit and to score by number of rows.
 report
@@ -19,7 +21,7 @@ Results are appended to ``benchmarks/results/NAME.jsonl`` as they come, with ver
 and commit; what is there already is not run again. ``--quick`` runs a little of everything, of one
 benchmark or of all, and keeps no results. ``python -m benchmarks NAME --help`` tells what can be
 chosen. Measurements of another form have scripts of their own: ``overhead``, ``stacked``, ``gpu``,
-``ssad``, ``defaults``, ``check_estimators``.
+``ssad``, ``check_estimators``.
 """
 
 from __future__ import annotations
@@ -39,9 +41,10 @@ MODULES = {
     "oe": "exposure",
     "agad": "agad",
     "defects": "defects",
+    "defaults": "defaults",
     "speed": "speed",
 }
-SCRIPTS = ("report", "overhead", "stacked", "gpu", "ssad", "defaults", "check_estimators")
+SCRIPTS = ("report", "overhead", "stacked", "gpu", "ssad", "check_estimators")
 
 
 def seeds(text):
@@ -60,7 +63,7 @@ def parse(name, benchmark, given):
     parser.add_argument("--data", nargs="+", choices=benchmark.data)
     parser.add_argument("--methods", nargs="+", choices=benchmark.methods)
     parser.add_argument("--seeds", type=seeds, help="how many, or a list: 0,3,4")
-    for option, choices in benchmark.choices.items():
+    for option, (choices, _) in benchmark.choices.items():
         parser.add_argument(f"--{option}", nargs="+", choices=choices)
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
     parser.add_argument("--n-jobs", type=int, default=1, help="processes")
@@ -71,7 +74,7 @@ def parse(name, benchmark, given):
         "data": benchmark.data,
         "methods": benchmark.methods,
         "seeds": range(benchmark.seeds),
-        **benchmark.choices,
+        **{option: default for option, (_, default) in benchmark.choices.items()},
     }
     if arguments.quick:
         fallback |= benchmark.quick

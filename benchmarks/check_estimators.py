@@ -1,6 +1,6 @@
 """scikit-learn's checks on every detector with its true defaults.
 
-Run as ``python -m benchmarks.check_estimators``. The tests run the same checks on instances that
+Run as ``python -m benchmarks check_estimators``. The tests run the same checks on instances that
 train for a few epochs. Writes ``benchmarks/results/check_estimators.json``.
 """
 

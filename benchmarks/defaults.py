@@ -1,50 +1,29 @@
-"""How defaults were chosen, and how they do in a user's setting.
+"""How defaults were chosen, and how everyone's defaults do in a user's setting.
 
-Run as ``python -m benchmarks.defaults``, with what :mod:`benchmarks.standins` needs. Results are
-appended to ``benchmarks/results/defaults.jsonl`` as they come, and what is there already is not run
-again: after a change of the defaults, start with a new file. At the end, or at once with
-``--report``, ``benchmarks/results/defaults.rst`` is written from them.
+Run as ``python -m benchmarks defaults``, with what :mod:`benchmarks.standins` needs. Each stand-in
+table is split 70:30, stratified, and standardized by its training rows. All training anomalies are
+left in; 5% of them, at least one, are labeled, and all other rows are unlabeled. Nothing is tuned
+on any table. After a change of the defaults, start with a new file of results. Methods are
 
-Each stand-in table is split 70:30, stratified, and standardized by its training rows. All training
-anomalies are left in; 5% of them, at least one, are labeled, and all other rows are unlabeled.
-Nothing is tuned on any table. Configurations are
-
-``default``
-    ``DeepSAD()``.
+``DeepSAD``, ``HSC``, ...
+    The detectors of this package and their peers, as in :mod:`benchmarks.table6`.
 ``parameter=value``
-    The same with this one change; those that are the default already are left out. ``steps=0.5x``
-    trains for half of the steps that ``n_epochs="auto"`` aims at, in whole epochs and for at least
-    one: on tables of many rows this may be the default again.
-``AGAD``, ``SSDGM``
-    These detectors, or the same with one change, written as above.
-``IsolationForest``
-    Without labels.
-``RandomForest``, ``HistGradientBoosting``
-    Classifiers of the labeled anomalies against all other rows.
+    ``DeepSAD`` with this one change; those that are the default already are left out.
+    ``steps=0.5x`` trains for half of the steps that ``n_epochs="auto"`` aims at, in whole epochs
+    and for at least one: on tables of many rows this may be the default again.
+``AGAD parameter=value``, ``SSDGM parameter=value``
+    These detectors with one change.
 """
 
 from __future__ import annotations
 
-import argparse
-import time
-from pathlib import Path
-
-import numpy as np
-import sklearn
 import torch
-from sklearn.base import is_classifier
-from sklearn.ensemble import (
-    HistGradientBoostingClassifier,
-    IsolationForest,
-    RandomForestClassifier,
-)
-from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
-import skdeepad
-from benchmarks import standins
-from benchmarks.running import RESULTS, load, run_missing, table_rst
+from benchmarks import standins, table6
+from benchmarks.peers import PEERS, Peer
+from benchmarks.running import Benchmark, Run, fit_and_measure
 from skdeepad import AGAD, SSDGM, DeepSAD
 from skdeepad.datasets import make_partial_labels
 from skdeepad.engine import Sampler
@@ -88,14 +67,12 @@ CHANGES = {
     for name, changes in CHANGES.items()
     if any(DEFAULTS[parameter] != value for parameter, value in changes.items())
 }
-DETECTORS = {
-    **{name: (DeepSAD, changes) for name, changes in {"default": {}, **CHANGES}.items()},
-    "AGAD": (AGAD, {}),
+VARIANTS = {
+    **{name: (DeepSAD, changes) for name, changes in CHANGES.items()},
     "AGAD steps=2x": (AGAD, {"steps": 2}),
     "AGAD steps=5x": (AGAD, {"steps": 5}),
     "AGAD contextual_adversarial=0": (AGAD, {"contextual_adversarial": 0.0}),
     "AGAD contextual_adversarial=5": (AGAD, {"contextual_adversarial": 5.0}),
-    "SSDGM": (SSDGM, {}),
     "SSDGM alpha=0.1": (SSDGM, {"alpha": 0.1}),
     "SSDGM alpha=10": (SSDGM, {"alpha": 10.0}),
     "SSDGM alpha=100": (SSDGM, {"alpha": 100.0}),
@@ -103,19 +80,16 @@ DETECTORS = {
     "SSDGM M1+M2": (SSDGM, {"model": "M1+M2"}),
     "SSDGM anomaly_fraction=None": (SSDGM, {"anomaly_fraction": None}),
 }
-OTHERS = {
-    "IsolationForest": IsolationForest,
-    "RandomForest": RandomForestClassifier,
-    "HistGradientBoosting": HistGradientBoostingClassifier,
-}
-CONFIGS = (*DETECTORS, *OTHERS)
+METHODS = (*table6.DEFAULTS, *PEERS, *VARIANTS)
 
 
-def make_detector(config, y):
-    """Return the detector or classifier of a configuration, for training rows with labels y."""
-    if config in OTHERS:
-        return OTHERS[config]()
-    cls, changes = DETECTORS[config]
+def make_detector(method, y):
+    """Return the detector of a configuration, for training rows with labels y."""
+    if method in PEERS:
+        return Peer(method)
+    if method in table6.DEFAULTS:
+        return table6.DEFAULTS[method]()
+    cls, changes = VARIANTS[method]
     factor = changes.get("steps")
     detector = cls(**{name: value for name, value in changes.items() if name != "steps"})
     if factor is not None:
@@ -138,150 +112,38 @@ def make_task(table, seed):
     return scaler.transform(X), y, scaler.transform(X_test), truth_test
 
 
-def run(config, table, seed):
-    """Fit one configuration to one table and judge it on the test rows."""
-    torch.set_num_threads(1)
-    X, y, X_test, truth = make_task(table, seed)
-    detector = make_detector(config, y).set_params(random_state=seed)
-    classifies = is_classifier(detector)
-    start = time.perf_counter()
-    detector.fit(X, np.where(y < 0, -1, 1) if classifies else y)
-    seconds = time.perf_counter() - start
-    if classifies:
-        anomaly_score = detector.predict_proba(X_test)[:, 0]  # classes are -1 and 1
-    else:
-        anomaly_score = -detector.score_samples(X_test)
-    flagged = detector.predict(X_test) == -1
-    return {
-        "config": config,
-        "data": table,
-        "seed": seed,
-        "auc": 100 * roc_auc_score(truth < 0, anomaly_score),
-        "ap": 100 * average_precision_score(truth < 0, anomaly_score),
-        "false_alarms": 100 * float(flagged[truth > 0].mean()),
-        "detected": 100 * float(flagged[truth < 0].mean()),
-        "seconds": round(seconds, 2),
-        "versions": f"skdeepad {skdeepad.__version__}, torch {torch.__version__}, "
-        f"scikit-learn {sklearn.__version__}",
-    }
+def run(tasks, options):
+    """Fit one configuration to one table with several seeds and judge it on the test rows."""
+    runs = []
+    for task in tasks:
+        X, y, X_test, truth = make_task(task["data"], task["seed"])
+        detector = make_detector(task["method"], y)
+        if isinstance(detector, table6.WITHOUT_LABELS):
+            X, y = X[y >= 0], None
+        runs.append(Run(detector, task["seed"], X, y, table6.measure(X_test, truth)))
+    return fit_and_measure(runs, options)
 
 
-def key(result):
-    return result["config"], result["data"], result["seed"]
-
-
-def run_all(configs, tables, seeds, n_jobs, path):
-    tasks = [
-        (config, table, seed) for seed in range(seeds) for table in tables for config in configs
+def tasks(arguments):
+    found = [
+        {"data": table, "method": method, "seed": seed}
+        for table in arguments.data
+        for method in arguments.methods
+        for seed in arguments.seeds
     ]
-    done = {key(result) for result in load(path)}
-    for table in dict.fromkeys(task[1] for task in tasks if task not in done):
-        standins.load(table)  # built once, here, and not by several jobs
-    run_missing(run, tasks, key, path, n_jobs)
+    for table in {task["data"] for task in found}:
+        standins.load(table)  # built once, here, and not by several processes
+    return found
 
 
-def table_means(results, config, field, seeds=None):
-    """Return the mean over seeds for each table; ``seeds`` limits them to (table, seed) pairs."""
-    values = {}
-    for result in results:
-        pair = result["data"], result["seed"]
-        if result["config"] == config and (seeds is None or pair in seeds):
-            values.setdefault(result["data"], []).append(result[field])
-    return {table: np.mean(value) for table, value in values.items()}
-
-
-def differences(results, config, field):
-    """Return configuration minus default for each table, over the seeds that both have."""
-    runs = {
-        name: {(result["data"], result["seed"]) for result in results if result["config"] == name}
-        for name in (config, "default")
-    }
-    both = runs[config] & runs["default"]
-    changed = table_means(results, config, field, both)
-    default = table_means(results, "default", field, both)
-    return np.array([changed[table] - default[table] for table in changed])
-
-
-def with_error(values):
-    """Lay out a mean over tables with its standard error."""
-    if not len(values):
-        return ""
-    mean = f"{np.mean(values):+.1f}"
-    if len(values) < 2:
-        return mean
-    return f"{mean}±{np.std(values, ddof=1) / np.sqrt(len(values)):.1f}"
-
-
-def section(title, table):
-    return f"{title}\n{'-' * len(title)}\n\n{table}"
-
-
-def report(path):
-    """Write means over tables, differences to the default, and means by group."""
-    results = load(path)
-    configs = list(dict.fromkeys(result["config"] for result in results))
-    configs.sort(key=lambda config: CONFIGS.index(config) if config in CONFIGS else len(CONFIGS))
-    tables = {result["data"] for result in results}
-    n_seeds = len({result["seed"] for result in results})
-    rows = []
-    for config in configs:
-        means = {
-            field: table_means(results, config, field)
-            for field in ("auc", "ap", "false_alarms", "seconds")
-        }
-        row = [config, len(means["auc"])]
-        for field in ("auc", "ap"):
-            row.append(f"{np.mean(list(means[field].values())):.1f}")
-            is_default = config == "default"
-            row.append("" if is_default else with_error(differences(results, config, field)))
-        row += [f"{np.mean(list(means[field].values())):.1f}" for field in list(means)[2:]]
-        rows.append(row)
-    header = ["", "tables", "AUC", "against default", "AP", "against default"]
-    header += ["% flagged", "seconds"]
-    parts = [
-        "Made by ``python -m benchmarks.defaults --report`` from ``defaults.jsonl``.",
-        f"{len(tables)} stand-in tables, {n_seeds} seeds. AUC and average precision (AP) in %, "
-        "means over tables. Differences are paired: the mean over tables of configuration minus "
-        "``default`` ± its standard error. Flagged: share of new normal rows beyond the default "
-        "threshold.",
-        section("All tables", table_rst(header, rows)),
-    ]
-    groups = {standins.group(table): [] for table in standins.names() if table in tables}
-    for table in tables:
-        groups[standins.group(table)].append(table)
-    header = ["", *(f"{group} ({len(members)})" for group, members in groups.items())]
-    for field, name in (("auc", "AUC"), ("ap", "Average precision")):
-        rows = []
-        for config in configs:
-            means = table_means(results, config, field)
-            by_group = [
-                [means[table] for table in members if table in means] for members in groups.values()
-            ]
-            rows.append([config, *(f"{np.mean(of):.1f}" if of else "" for of in by_group)])
-        parts.append(section(f"{name} by group of tables", table_rst(header, rows)))
-    path.with_suffix(".rst").write_text("\n\n".join(parts) + "\n")
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--configs", nargs="+", default=CONFIGS, choices=CONFIGS)
-    tables = standins.names()
-    parser.add_argument("--tables", nargs="+", default=tables, choices=tables)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--n-jobs", type=int, default=2)
-    parser.add_argument("--results", type=Path, default=RESULTS / "defaults.jsonl")
-    parser.add_argument("--report", action="store_true", help="write the tables, run nothing")
-    arguments = parser.parse_args()
-    if not arguments.report:
-        run_all(
-            arguments.configs,
-            arguments.tables,
-            arguments.seeds,
-            arguments.n_jobs,
-            arguments.results,
-        )
-    report(arguments.results)
-
-
-if __name__ == "__main__":
-    main()
+BENCHMARKS = {
+    "defaults": Benchmark(
+        tasks=tasks,
+        run=run,
+        together=lambda task: (task["data"], task["method"]),
+        data=tuple(standins.names()),
+        methods=METHODS,
+        seeds=3,
+        quick={"data": [standins.names()[0]], "methods": ["DeepSAD", "AGAD"], "seeds": [0]},
+    )
+}

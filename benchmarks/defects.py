@@ -1,9 +1,6 @@
 """Where defects of magnetic tiles are: heat maps of FCDD against simpler explanations.
 
-Run as ``python -m benchmarks.defects`` with the data in ``SKDEEPAD_DATA``. Results are appended to
-``benchmarks/results/defects.jsonl`` as they come, and what is there already is not run again;
-``--report`` writes ``benchmarks/results/defects.rst`` from them, ``--pictures`` draws
-``benchmarks/results/defects_best.png`` and ``defects_worst.png``.
+Run as ``python -m benchmarks defects`` with the data in ``SKDEEPAD_DATA``.
 
 Tiles are split by group, 60:40, as near copies of a tile share one; training rows are all normal
 ones of the training groups, and ten anomalies of theirs where labels are used. Each image is
@@ -17,11 +14,8 @@ its pretrained layers, and they are trained for 100 epochs in batches of 128.
 
 from __future__ import annotations
 
-import argparse
-import os
 import time
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -29,8 +23,9 @@ import torch
 from scipy.ndimage import gaussian_filter
 from sklearn.metrics import roc_auc_score
 
-from benchmarks.running import RESULTS, load, mean_and_deviation, run_missing, table_rst
-from skdeepad import FCDD, HSC, AutoEncoder
+from benchmarks.images import folder
+from benchmarks.running import Benchmark, Options, prepare
+from skdeepad import FCDD, HSC, AutoEncoder, HeatmapDisplay
 from skdeepad.losses import pseudo_huber
 from skdeepad.synthetic import confetti
 
@@ -43,8 +38,7 @@ AUGMENT = ["flip", "crop", "color"]
 
 def tiles(side):
     """Return standardized images (n, 1, side, side), masks, labels and groups."""
-    path = Path(os.environ["SKDEEPAD_DATA"]) / "defects" / "magnetic_tile.npz"
-    with np.load(path) as file:
+    with np.load(folder() / "defects" / "magnetic_tile.npz") as file:
         images, masks, y, groups = (file[name] for name in ("images", "masks", "y", "group"))
     blocks = (len(images), side, images.shape[1] // side, side, images.shape[2] // side)
     images = images.reshape(blocks).mean((2, 4))[:, None].astype(np.float32)
@@ -63,9 +57,10 @@ class Task(NamedTuple):
     labeled: np.ndarray
     test: np.ndarray
     seed: int
+    options: Options
 
 
-def make_task(side, seed):
+def make_task(side, seed, options):
     images, masks, anomalous, groups = tiles(side)
     rng = np.random.default_rng(seed)
     order = rng.permutation(np.unique(groups))
@@ -75,7 +70,9 @@ def make_task(side, seed):
     labeled = rng.permutation(np.flatnonzero(~test & anomalous & annotated))[:N_LABELED]
     # A few defects are smaller than a quarter of a pixel, and some have no mask in the source.
     test = np.flatnonzero(test & (annotated | ~anomalous))
-    return Task(images, masks, anomalous, normal, labeled, test, seed)
+    if options.quick:
+        normal, test = normal[:64], rng.permutation(test)[:100]
+    return Task(images, masks, anomalous, normal, labeled, test, seed, options)
 
 
 def training(task, labels=False):
@@ -85,7 +82,6 @@ def training(task, labels=False):
         "n_epochs": EPOCHS[side] // 2 if labels else EPOCHS[side],
         "batch_size": BATCH_SIZE[side],
         "lr_schedule": "cosine",
-        "random_state": task.seed,
     }
 
 
@@ -104,7 +100,9 @@ def fcdd(task, labels=False, masks=False, blobs=True):
     y = np.where(np.arange(len(X)) < len(task.normal), 0, -1)
     detector = FCDD(
         hidden_layer_sizes=FILTERS[X.shape[-1]], augment=AUGMENT, **training(task, labels)
-    ).fit(X, y, masks=known)
+    )
+    prepare(detector, task.seed, task.options)
+    detector.fit(X, y, masks=known)
     X_test = task.images[task.test]
     return detector.anomaly_score(X_test), detector.explain(X_test)
 
@@ -116,11 +114,13 @@ def smoothed(maps):
 
 def residuals(task):
     """Return scores and maps of an autoencoder's squared residuals."""
-    detector = AutoEncoder(**training(task)).fit(task.images[task.normal])
+    detector = AutoEncoder(**training(task))
+    prepare(detector, task.seed, task.options)
+    detector.fit(task.images[task.normal])
     X_test = task.images[task.test]
     with torch.no_grad():
-        codes = detector.network_.eval()(torch.from_numpy(X_test))
-        rebuilt = detector.decoder_.eval()(codes).numpy()
+        codes = detector.network_.eval()(torch.from_numpy(X_test).to(detector.device_))
+        rebuilt = detector.decoder_.eval()(codes).cpu().numpy()
     return detector.anomaly_score(X_test), smoothed(((X_test - rebuilt) ** 2)[:, 0])
 
 
@@ -130,13 +130,14 @@ def gradients(task):
     made, _ = confetti(X, random_state=task.seed)
     y = np.r_[np.zeros(len(X)), -np.ones(len(made))]
     detector = HSC(augment=AUGMENT, **training(task, labels=True))
+    prepare(detector, task.seed, task.options)
     detector.fit(np.concatenate([X, made]), y)
     maps = []
     for part in np.array_split(X_test, 10):
-        x = torch.from_numpy(part).requires_grad_()
+        x = torch.from_numpy(part).to(detector.device_).requires_grad_()
         codes = detector.network_.eval()(x).flatten(1)
         pseudo_huber(codes).sum().backward()
-        maps.append(x.grad.abs().sum(1).numpy())
+        maps.append(x.grad.abs().sum(1).cpu().numpy())
     return detector.anomaly_score(X_test), smoothed(np.concatenate(maps))
 
 
@@ -150,11 +151,10 @@ METHODS = {
 }
 
 
-def run(side, method, seed):
+def run(tasks, options):
     """Train on the normal tiles of one split and judge images and pixels of the others."""
-    if side == 64:
-        torch.set_num_threads(1)
-    task = make_task(side, seed)
+    ((side, _, method, seed),) = (task.values() for task in tasks)
+    task = make_task(side, seed, options)
     start = time.perf_counter()
     scores, maps = METHODS[method](task)
     seconds = time.perf_counter() - start
@@ -164,81 +164,47 @@ def run(side, method, seed):
         for mask, heat in zip(truth, maps, strict=True)
         if 0 < mask.mean() < 1
     ]
-    return {
-        "side": side,
-        "method": method,
-        "seed": seed,
-        "auc": 100 * roc_auc_score(task.anomalous[task.test], scores),
-        "pixel_auc": 100 * roc_auc_score(truth.ravel(), maps.ravel()),
-        "tile_auc": 100 * float(np.mean(of_tiles)),
-        "seconds": round(seconds, 1),
-        "versions": f"torch {torch.__version__}",
-    }
-
-
-def key(result):
-    return result["side"], result["method"], result["seed"]
-
-
-FIELDS = {"auc": "image AUC", "pixel_auc": "pixel AUC", "tile_auc": "tile AUC", "seconds": "s"}
-
-
-def report(path):
-    results = load(path)
-    parts = [
-        "Made by ``python -m benchmarks.defects --report`` from ``defects.jsonl``. In %, mean ± "
-        "standard deviation over the splits, whose number stands in brackets."
+    return [
+        {
+            "auc": 100 * roc_auc_score(task.anomalous[task.test], scores),
+            "pixel_auc": 100 * roc_auc_score(truth.ravel(), maps.ravel()),
+            "tile_auc": 100 * float(np.mean(of_tiles)),
+            "seconds": round(seconds, 1),
+            "device": options.device,
+        }
     ]
-    for side in FILTERS:
-        rows = []
-        for method in METHODS:
-            chosen = [r for r in results if r["side"] == side and r["method"] == method]
-            if chosen:
-                cells = [mean_and_deviation([r[field] for r in chosen]) for field in FIELDS]
-                rows.append([f"{method} ({len(chosen)})", *cells])
-        title = f"{side} x {side} pixels"
-        if rows:
-            table = table_rst(["", *FIELDS.values()], rows)
-            parts.append(f"{title}\n{'-' * len(title)}\n\n{table}")
-    path.with_suffix(".rst").write_text("\n\n".join(parts) + "\n")
 
 
-def draw(side, seed, method):
+def draw(side, seed, method, paths):
     """Draw the best and the worst heat maps of anomalous test tiles."""
-    from skdeepad import HeatmapDisplay
-
-    task = make_task(side, seed)
+    task = make_task(side, seed, Options())
     _, maps = METHODS[method](task)
     rows = np.flatnonzero(task.anomalous[task.test])
     truth, shown = task.masks[task.test][rows], task.images[task.test][rows]
     aucs = [roc_auc_score(m.ravel(), h.ravel()) for m, h in zip(truth, maps[rows], strict=True)]
     order = np.argsort(aucs)
-    for name, chosen in (("best", order[::-1][:4]), ("worst", order[:4])):
+    for path, chosen in zip(paths, (order[::-1][:4], order[:4]), strict=True):
         display = HeatmapDisplay.from_maps(shown[chosen], maps[rows][chosen], masks=truth[chosen])
-        display.figure_.savefig(RESULTS / f"defects_{name}.png", dpi=80)
+        display.figure_.savefig(path, dpi=80)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--side", type=int, default=64, choices=FILTERS)
-    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--n-jobs", type=int, default=1)
-    parser.add_argument("--results", type=Path, default=RESULTS / "defects.jsonl")
-    parser.add_argument("--report", action="store_true", help="write the tables, run nothing")
-    parser.add_argument("--pictures", metavar="METHOD", help="draw this method's heat maps")
-    arguments = parser.parse_args()
-    if arguments.pictures:
-        draw(arguments.side, 0, arguments.pictures)
-    elif not arguments.report:
-        tasks = [
-            (arguments.side, method, seed)
-            for seed in range(arguments.seeds)
-            for method in arguments.methods
-        ]
-        run_missing(run, tasks, key, arguments.results, arguments.n_jobs)
-    report(arguments.results)
+def tasks(arguments):
+    return [
+        {"side": side, "data": "magnetic_tile", "method": method, "seed": seed}
+        for side in map(int, arguments.sides)
+        for seed in arguments.seeds
+        for method in arguments.methods
+    ]
 
 
-if __name__ == "__main__":
-    main()
+BENCHMARKS = {
+    "defects": Benchmark(
+        tasks=tasks,
+        run=run,
+        data=("magnetic_tile",),
+        methods=tuple(METHODS),
+        seeds=5,
+        choices={"sides": (tuple(map(str, FILTERS)), ("64",))},
+        quick={"methods": ["FCDD, 10 labels with masks"], "seeds": [0]},
+    )
+}

@@ -1,6 +1,6 @@
 """Cost of the engine against a bare hand-written loop of the same network, in one run.
 
-Run as ``python -m benchmarks.overhead``. Blocks of steps of the two loops alternate, so that both
+Run as ``python -m benchmarks overhead``. Blocks of steps of the two loops alternate, so that both
 see the same machine; medians of the blocks' times are compared. Writes
 ``benchmarks/results/overhead.json``; ``--parts`` measures some parts anew and keeps the others.
 """

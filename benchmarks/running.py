@@ -47,7 +47,7 @@ class Benchmark:
     together : callable
         Of a task: what is equal for those that are run together. By default each is run alone.
     choices : dict
-        More command-line options: what can be chosen from, the first being the default.
+        More command-line options: what can be chosen from, and what is by default.
     quick : dict
         Arguments of the quick run.
     """
@@ -169,5 +169,5 @@ def prepare(estimator, seed, options):
     wanted = {"random_state": seed, "device": options.device}
     if options.quick:
         wanted |= {"n_epochs": 2, "pretrain_n_epochs": 1, "quick": True}
-    known = estimator.get_params()
-    estimator.set_params(**{name: value for name, value in wanted.items() if name in known})
+    parameters = {name: wanted.get(name.rpartition("__")[2]) for name in estimator.get_params()}
+    estimator.set_params(**{name: v for name, v in parameters.items() if v is not None})

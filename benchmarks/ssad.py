@@ -1,6 +1,6 @@
 """Time to solve SSAD against OneClassSVM and a dense interior-point solver, in one run.
 
-Run as ``python -m benchmarks.ssad`` with ODDS's shuttle in ``SKDEEPAD_DATA`` and matplotlib and
+Run as ``python -m benchmarks ssad`` with ODDS's shuttle in ``SKDEEPAD_DATA`` and matplotlib and
 cvxopt installed (``pip install cvxopt``; it is not used by the package). Writes
 ``benchmarks/results/ssad.json`` and a plot of growth with the number of rows beside it.
 

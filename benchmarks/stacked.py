@@ -1,6 +1,6 @@
 """What many models cost when they are trained as one, against one model and against a search.
 
-Run as ``python -m benchmarks.stacked``; it needs cardio (see ``skdeepad.datasets.load_odds``).
+Run as ``python -m benchmarks stacked``; it needs cardio (see ``skdeepad.datasets.load_odds``).
 Contenders alternate in one run, and medians of paired ratios are taken. Writes
 ``benchmarks/results/stacked.json``; ``--parts`` measures some parts anew and keeps the others.
 

@@ -26,7 +26,7 @@ by its name, and does not depend on the others.
 :func:`skdeepad.datasets.load_odds`), ``mnist/mnist.npz``, ``fmnist/fmnist.npz``,
 ``cifar10/cifar10_jpeg.npz.xz`` (encoded images, which need Pillow), ``text/20newsgroups.jsonl.gz``,
 ``text/glove_6B_50d_5k.npz`` and ``defects/magnetic_tile.npz``. Tables are kept in
-``benchmarks/.cache/standins``; ``python -m benchmarks.standins`` builds all of them anew and lists
+``benchmarks/.cache/standins``; ``python -m benchmarks standins`` builds all of them anew and lists
 them.
 """
 
@@ -51,7 +51,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.mixture import GaussianMixture
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.running import table_rst
+from benchmarks.layout import table_rst
 from skdeepad.datasets import load_odds
 
 CACHE = Path(__file__).parent / ".cache" / "standins"

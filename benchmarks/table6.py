@@ -183,7 +183,7 @@ BENCHMARKS = {
         data=TABLES,
         methods=tuple(dict.fromkeys(method for methods in SETTINGS.values() for method in methods)),
         seeds=10,
-        choices={"settings": tuple(SETTINGS)},
+        choices={"settings": (tuple(SETTINGS), tuple(SETTINGS))},
         quick={
             "data": ["cardio"],
             "methods": ["DeepSAD", "SSAD hybrid, test", "IF raw, default", "SSAD", *PEERS[3:]],
