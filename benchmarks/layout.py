@@ -43,10 +43,13 @@ def beside_paper(values, published, full=None):
 def first_against_second(by_method):
     """Return the two best methods and the p-value of Wilcoxon's signed-rank test between them.
 
-    ``by_method`` has a dict of AUC by run for each method; runs that both have are paired.
+    ``by_method`` has a dict of AUC by run for each method; runs that both have are paired. The
+    p-value is nan where there are fewer than two pairs, or no difference.
     """
     means = {method: np.mean(list(runs.values())) for method, runs in by_method.items() if runs}
-    first, second = sorted(means, key=means.get, reverse=True)[:2]
+    first, second = [*sorted(means, key=means.get, reverse=True), "", ""][:2]
+    if not second:
+        return first, second, float("nan")
     both = sorted(by_method[first].keys() & by_method[second].keys())
     pairs = [(by_method[first][run], by_method[second][run]) for run in both]
     if len(pairs) < 2 or all(a == b for a, b in pairs):

@@ -1,0 +1,537 @@
+"""Tables and plots of all results, for the pages in ``docs/evidence``.
+
+Run as ``python -m benchmarks report``: reads ``benchmarks/results`` and writes
+``docs/evidence/tables/*.rst`` and ``docs/evidence/*.png``. ``--heat-maps METHOD`` also trains that
+method of :mod:`benchmarks.defects` once more and draws its best and worst heat maps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from itertools import groupby
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from benchmarks import agad, defects, exposure, paper, scenarios, standins, table6
+from benchmarks.images import CLASSES
+from benchmarks.layout import (
+    NOTABLE,
+    beside_paper,
+    first_against_second,
+    mean_and_deviation,
+    table_rst,
+)
+from benchmarks.peers import MAKERS
+from benchmarks.running import RESULTS, load
+
+EVIDENCE = Path(__file__).parents[1] / "docs" / "evidence"
+LEGEND = (
+    f"In brackets the paper's figure; ▲ and ▼ where ours is {NOTABLE:.0f} points or more above or "
+    "below it."
+)
+
+
+def chosen(results, **wanted):
+    return [r for r in results if all(r[name] == value for name, value in wanted.items())]
+
+
+def values(results, field="auc", **wanted):
+    return [r[field] for r in chosen(results, **wanted) if field in r]
+
+
+def methods_of(results):
+    return list(dict.fromkeys(result["method"] for result in results))
+
+
+def titled(title, *parts):
+    return "\n\n".join([f"{title}\n{'-' * len(title)}", *parts])
+
+
+def made_from(results, command):
+    """Say what made a table: command, seeds, devices, commits and versions."""
+    seeds = sorted({result["seed"] for result in results})
+    commits = sorted({result["commit"] for result in results})
+    devices = sorted({result["device"] for result in results})
+    torch = sorted({v for r in results if (v := r["versions"].get("torch"))})
+    return (
+        f"``{command}``: {len(results)} runs, {len(seeds)} seeds at most, "
+        f"on {' and '.join(devices)}, PyTorch {', '.join(torch)}, at {', '.join(commits)}."
+    )
+
+
+def write(name, *parts):
+    path = EVIDENCE / "tables" / f"{name}.rst"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n\n".join(part for part in parts if part) + "\n")
+
+
+def save(figure, name):
+    figure.savefig(EVIDENCE / f"{name}.png", dpi=110)
+    plt.close(figure)
+
+
+# Table 6
+
+# Rows of the paper's table, and our methods of which the better one is taken for each data set.
+IN_PAPER = {
+    "OC-SVM raw": ["OC-SVM raw, test"],
+    "OC-SVM hybrid": ["OC-SVM hybrid, test"],
+    "AutoEncoder": ["AutoEncoder"],
+    "DeepSVDD": ["DeepSVDD one-class", "DeepSVDD soft-boundary 0.01", "DeepSVDD soft-boundary 0.1"],
+    "SSAD raw": ["SSAD raw, test"],
+    "SSAD hybrid": ["SSAD hybrid, test"],
+    "SSDGM": ["SSDGM M2", "SSDGM M1+M2"],
+    "DeepSAD": ["DeepSAD"],
+    "DeepClassifier": ["DeepClassifier"],
+}
+
+
+def better(results, methods, table):
+    """Return the runs of the method that is best on a table, by mean AUC, as {seed: AUC}."""
+    found = [
+        {r["seed"]: r["auc"] for r in chosen(results, method=method, data=table)}
+        for method in methods
+    ]
+    return max(found, key=lambda runs: np.mean(list(runs.values())) if runs else -1.0)
+
+
+def with_mean(name, cells, of_tables):
+    """Return a row with the mean of the means, if no table is missing."""
+    mean = f"{np.mean([np.mean(v) for v in of_tables]):.1f}" if all(map(len, of_tables)) else ""
+    return [name, *cells, mean]
+
+
+def table6_paper(results):
+    """Ours beside the paper's, and the test between the two best."""
+    results = chosen(results, setting="paper")
+    by_method, rows = {}, []
+    for name, methods in IN_PAPER.items():
+        by_method[name] = [better(results, methods, table) for table in table6.TABLES]
+        of_tables = [list(runs.values()) for runs in by_method[name]]
+        cells = [
+            beside_paper(v, published, full=10)
+            for v, published in zip(of_tables, paper.TABLE6[name], strict=True)
+        ]
+        row = with_mean(name, cells, of_tables)
+        row[-1] += f" ({np.mean(paper.TABLE6[name]):.1f})" if row[-1] else ""
+        rows.append(row)
+    tests = []
+    for position, table in enumerate(table6.TABLES):
+        runs = {name: of[position] for name, of in by_method.items()}
+        first, second, p = first_against_second(runs)
+        tests.append([table, first, second, f"{p:.3f}{' ★' * (p < 0.05)}"])
+    return titled(
+        "The paper's settings",
+        "Mean ROC AUC in % ± standard deviation over 10 seeds, or as many as stand in square "
+        f"brackets. {LEGEND} As in the paper, DeepSVDD and SSDGM are the better of their variants "
+        "on each table, and the shallow and hybrid methods' parameters are chosen on 10% of the "
+        "test rows.",
+        table_rst(["", *table6.TABLES, "mean"], rows),
+        "The best against the second best, Wilcoxon's signed-rank test over the seeds that both "
+        "have (★: p < 0.05):",
+        table_rst(["", "first", "second", "p"], tests),
+    )
+
+
+def table6_setting(results, setting, title, field, meaning):
+    """One field of one setting by table, in the order of the means."""
+    results = [r for r in chosen(results, setting=setting) if field in r]
+    rows = []
+    for method in methods_of(results):
+        of_tables = [values(results, field, method=method, data=t) for t in table6.TABLES]
+        cells = [mean_and_deviation(v, full=10) for v in of_tables]
+        rows.append(with_mean(method, cells, of_tables))
+    rows.sort(key=lambda row: float(row[-1] or 0), reverse=field != "seconds")
+    table = table_rst(["", *table6.TABLES, "mean"], rows)
+    return titled(title, f"{meaning}, mean ± standard deviation over the seeds.", table)
+
+
+def table6_seconds(results):
+    """Draw mean AUC by the geometric mean of seconds, a point for every method."""
+    results = chosen(results, setting="user")
+    figure, axis = plt.subplots(figsize=(7, 4.6), layout="constrained")
+    for method in methods_of(results):
+        of_tables = [chosen(results, method=method, data=table) for table in table6.TABLES]
+        if not all(of_tables):
+            continue
+        auc = np.mean([np.mean([r["auc"] for r in runs]) for runs in of_tables])
+        seconds = np.exp(
+            np.mean([np.log(np.median([r["seconds"] for r in runs])) for runs in of_tables])
+        )
+        ours = method not in MAKERS
+        axis.scatter(seconds, auc, marker="o" if ours else "^", color="C0" if ours else "C7")
+        axis.annotate(method, (seconds, auc), (5, 3), textcoords="offset points", fontsize=8)
+    axis.set(
+        xscale="log",
+        xlabel="seconds to fit, geometric mean over the six tables",
+        ylabel="ROC AUC, %, mean over the six tables",
+        title="A user's setting, everyone's defaults: ours ●, peers ▲",
+    )
+    axis.margins(x=0.2)
+    save(figure, "auc_by_seconds")
+
+
+def report_table6():
+    results = load(RESULTS / "table6.jsonl")
+    meaning = {
+        "auc": "ROC AUC in %",
+        "ap": "Average precision in %",
+        "false_alarms": "Share of new normal rows beyond the default threshold, in %",
+        "seconds": "Seconds to fit in one thread of a shared machine; a stacked detector's are its "
+        "share of its stack's",
+    }
+    write("table6_made", made_from(results, "python -m benchmarks table6"))
+    write("table6_paper", table6_paper(results))
+    write(
+        "table6_defaults",
+        table6_setting(results, "defaults", "Everyone's defaults", "auc", meaning["auc"]),
+        table6_setting(results, "tenth", "A tenth of the authors' steps", "auc", meaning["auc"]),
+    )
+    write(
+        "table6_user",
+        *(
+            table6_setting(
+                results, "user", f"A user's setting: {text.lower()}", field, meaning[field]
+            )
+            for field, text in (
+                ("auc", "ROC AUC"),
+                ("ap", "Average precision"),
+                ("false_alarms", "False alarms"),
+                ("seconds", "Seconds"),
+            )
+        ),
+    )
+    shallow = [r for r in chosen(results, setting="paper") if ", " in r["method"]]
+    write(
+        "table6_shallow",
+        table6_setting(
+            shallow, "paper", "Shallow detectors, tuned in two ways", "auc", meaning["auc"]
+        ),
+    )
+    table6_seconds(results)
+
+
+# Scenarios
+
+SCENARIOS = {
+    "i": ("labeled", scenarios.SHARES, "share of labeled anomalies"),
+    "ii": ("polluted", scenarios.SHARES, "share of unlabeled anomalies"),
+    "iii": ("classes", scenarios.KNOWN_CLASSES, "known classes of anomalies"),
+}
+PAPER_NAMES = {"SSAD": "SSAD raw", "OneClassSVM": "OC-SVM raw", "IsolationForest": "IF raw"}
+
+
+def at(results, method, point):
+    """Return the runs of a method at a point; those without labels are the same at several."""
+    labeled, polluted, classes = point
+    if method in scenarios.WITHOUT_LABELS:
+        labeled, classes = 0.0, 0
+    runs = chosen(results, method=method, labeled=labeled, polluted=polluted, classes=classes)
+    return {(r["normal"], r["seed"]): r["auc"] for r in runs}
+
+
+def scenario(results, data, name, title):
+    """One scenario's table: methods by share or by number of classes."""
+    _, marks, meaning = SCENARIOS[name]
+    points = scenarios.points([name])
+    rows, by_point = [], [{} for _ in points]
+    for method in methods_of(results):
+        runs = [at(results, method, point) for point in points]
+        published = paper.SCENARIOS[name][data].get(PAPER_NAMES.get(method, method), [None] * 5)
+        cells = [beside_paper(list(r.values()), p) for r, p in zip(runs, published, strict=True)]
+        for here, r in zip(by_point, runs, strict=True):
+            here[method] = r
+        rows.append([method, *cells])
+    last = ["best against second"]
+    for here in by_point:
+        first, second, p = first_against_second(here)
+        last.append(f"{first}, {second}: p = {p:.3f}{' ★' * (p < 0.05)}")
+    header = [meaning, *(f"{mark:g}" if name == "iii" else f"{mark:.2f}" for mark in marks)]
+    return titled(f"{title} ({name}): {meaning}", table_rst(header, [*rows, last]))
+
+
+def draw_scenarios(results, data):
+    """Draw AUC by share, pollution and number of classes, the paper's DeepSAD dashed."""
+    figure, axes = plt.subplots(1, 3, figsize=(13, 4.6), sharey=True, layout="constrained")
+    for axis, (name, (_, marks, meaning)) in zip(axes, SCENARIOS.items(), strict=True):
+        points = scenarios.points([name])
+        for number, method in enumerate(methods_of(results)):
+            runs = [list(at(results, method, point).values()) for point in points]
+            there = [i for i, r in enumerate(runs) if r]
+            means = [np.mean(runs[i]) for i in there]
+            label = method if name == "i" else None
+            style = "-" if method not in scenarios.WITHOUT_LABELS else ":"
+            width = 3 if method == "DeepSAD" else 1.2
+            line = axis.plot(
+                there, means, style, marker=".", linewidth=width, color=f"C{number % 10}"
+            )[0]
+            line.set_label(label)
+        published = paper.SCENARIOS[name][data]["DeepSAD"]
+        label = "DeepSAD, paper" if name == "i" else None
+        axis.plot(published, "--", color="C0", linewidth=1.5, label=label)
+        axis.set(xlabel=meaning, xticks=range(len(marks)), xticklabels=[f"{m:g}" for m in marks])
+        axis.grid(alpha=0.3)
+    axes[0].set(ylabel="ROC AUC, %")
+    figure.legend(loc="outside lower center", ncols=5, fontsize=8, frameon=False)
+    save(figure, f"scenarios_{data}")
+
+
+def report_scenarios():
+    for data in scenarios.NETWORKS:
+        for size in ("small", "full"):
+            results = chosen(load(RESULTS / f"{data}.jsonl"), size=size)
+            if not results:
+                continue
+            normal = sorted({r["normal"] for r in results})
+            told = ", ".join(CLASSES[data][label] for label in normal)
+            write(
+                f"{data}_{size}",
+                f"Size {size}, normal classes {told}. Mean ROC AUC in % ± standard deviation over "
+                f"normal classes and seeds. {LEGEND}",
+                *(scenario(results, data, name, "Scenario") for name in SCENARIOS),
+                made_from(results, f"python -m benchmarks {data}"),
+            )
+            draw_scenarios(results, data)
+
+
+# Outlier exposure, AGAD, defects
+
+
+def exposure_section(results, size, data):
+    normal = sorted({result["normal"] for result in results})
+    rows = []
+    for method in methods_of(results):
+        published = paper.EXPOSURE[data].get(method)
+        of_classes = [values(results, method=method, normal=label) for label in normal]
+        cells = [
+            beside_paper(v, published and published[label])
+            for v, label in zip(of_classes, normal, strict=True)
+        ]
+        mean = [np.mean(v) for v in of_classes]
+        expected = published and float(np.mean([published[label] for label in normal]))
+        seconds = np.median(values(results, "seconds", method=method))
+        rows.append([method, *cells, beside_paper([np.mean(mean)], expected), f"{seconds:.0f}"])
+    header = ["", *(CLASSES[data][label] for label in normal), "mean", "seconds"]
+    return titled(f"{data}, {size}", table_rst(header, rows))
+
+
+def report_exposure():
+    results = load(RESULTS / "oe.jsonl")
+    parts = [
+        exposure_section(of, size, data)
+        for size in exposure.ROWS
+        for data in CLASSES
+        if (of := chosen(results, size=size, data=data))
+    ]
+    write(
+        "oe",
+        f"ROC AUC in %, mean ± standard deviation over the seeds. {LEGEND}",
+        *parts,
+        made_from(results, "python -m benchmarks oe"),
+    )
+
+
+def agad_row(result):
+    curve, share, normal = result["curve"], result["share"], result["normal"]
+    published = paper.AGAD_LABELED if share else {d: f[normal] for d, f in paper.AGAD.items()}
+    half = curve[len(curve) // 2 :]
+    best = int(np.argmax(curve))
+    return [
+        f"{result['data']} {CLASSES[result['data']][normal]}",
+        result["schedule"],
+        f"{100 * share:.0f}%",
+        f"{beside_paper([result['auc']], published[result['data']])}",
+        f"{curve[best]:.1f} ({best + 1})",
+        f"{min(half):.1f} to {max(half):.1f}",
+        int(sum(result["history"]["reset"])),
+        f"{result['seconds']:.0f}",
+    ]
+
+
+def draw_agad(results):
+    figure, axis = plt.subplots(figsize=(6.4, 4), layout="constrained")
+    for result in results:
+        share, normal = result["share"], CLASSES[result["data"]][result["normal"]]
+        axis.plot(
+            range(1, len(result["curve"]) + 1),
+            result["curve"],
+            linestyle="-" if share else "--",
+            linewidth=1 if result["schedule"] == "constant" else 2.5,
+            label=f"{result['data']} {normal}, {100 * share:.0f}% labeled, {result['schedule']}",
+        )
+    axis.set(xlabel="epoch", ylabel="ROC AUC on test images, %", title="AGAD")
+    axis.legend()
+    save(figure, "agad")
+
+
+def report_agad():
+    results = load(RESULTS / "agad.jsonl")
+    parts = []
+    for size in agad.EPOCHS:
+        header = ["normal class", "rate", "labeled", "last epoch", "best epoch", "second half"]
+        header += ["resets", "seconds"]
+        of_size = chosen(results, size=size)
+        parts += [titled(f"Size {size}", table_rst(header, map(agad_row, of_size)))] * bool(of_size)
+    write(
+        "agad",
+        "ROC AUC in %: after the last epoch, which is the result; of the best epoch, which one "
+        "would have to know, its number in brackets; least and greatest in the second half of "
+        f"training. {LEGEND} With labels it is the paper's mean over the classes.",
+        *parts,
+        made_from(results, "python -m benchmarks agad"),
+    )
+    draw_agad(chosen(results, size="small"))
+
+
+def report_defects():
+    results = load(RESULTS / "defects.jsonl")
+    fields = {"auc": "image", "pixel_auc": "pixels", "tile_auc": "tile", "seconds": "seconds"}
+    parts = []
+    for side in defects.FILTERS:
+        rows = [
+            [method, *(mean_and_deviation(values(of, field)) for field in fields)]
+            for method in defects.METHODS
+            if (of := chosen(results, side=side, method=method))
+        ]
+        table = table_rst(["", *fields.values()], rows)
+        parts += [titled(f"{side} x {side} pixels", table)] * bool(rows)
+    write(
+        "defects",
+        "AUC in % over images, over the pixels of all test images together, and over those of each "
+        "anomalous tile; mean ± standard deviation over 5 splits by tile.",
+        *parts,
+        made_from(results, "python -m benchmarks defects"),
+    )
+
+
+# Defaults and speed
+
+
+def by_table(results, method, field):
+    """Return the mean over seeds for each table."""
+    runs = sorted(chosen(results, method=method), key=lambda r: r["data"])
+    return {
+        table: float(np.mean([r[field] for r in of_table]))
+        for table, of_table in groupby(runs, key=lambda r: r["data"])
+    }
+
+
+def against_deep_sad(results, method, field):
+    """Lay out the mean difference to DeepSAD over tables and its standard error."""
+    ours, theirs = by_table(results, "DeepSAD", field), by_table(results, method, field)
+    both = ours.keys() & theirs.keys()
+    differences = [theirs[table] - ours[table] for table in both]
+    if method == "DeepSAD" or len(differences) < 2:
+        return ""
+    error = np.std(differences, ddof=1) / np.sqrt(len(differences))
+    return f"{np.mean(differences):+.1f}±{error:.1f}"
+
+
+def defaults_row(results, method):
+    cells = [method, len(by_table(results, method, "auc"))]
+    for field in ("auc", "ap"):
+        cells.append(f"{np.mean(list(by_table(results, method, field).values())):.1f}")
+        cells.append(against_deep_sad(results, method, field))
+    rest = (
+        list(by_table(results, method, field).values()) for field in ("false_alarms", "seconds")
+    )
+    return [*cells, *(f"{np.mean(of):.1f}" for of in rest)]
+
+
+def defaults_by_group(results, methods):
+    groups = list(dict.fromkeys(map(standins.group, standins.names())))
+    rows = []
+    for method in methods:
+        means = by_table(results, method, "auc")
+        of_groups = [[v for t, v in means.items() if standins.group(t) == g] for g in groups]
+        rows.append([method, *(f"{np.mean(of):.1f}" if of else "" for of in of_groups)])
+    return table_rst(["", *groups], rows)
+
+
+def report_defaults():
+    results = load(RESULTS / "defaults.jsonl")
+    methods = methods_of(results)
+    changes = [method for method in methods if "=" in method]
+    others = [method for method in methods if "=" not in method]
+    others.sort(key=lambda m: -np.mean(list(by_table(results, m, "auc").values())))
+    header = ["", "tables", "ROC AUC", "to DeepSAD", "average precision", "to DeepSAD"]
+    header += ["normal rows flagged", "seconds"]
+    sections = [
+        titled(title, table_rst(header, [defaults_row(results, method) for method in of]))
+        for title, of in (
+            ("Everyone's defaults", others),
+            ("DeepSAD with one default changed", changes),
+        )
+        if of
+    ]
+    write(
+        "defaults",
+        "Figures in %, means over tables; differences to DeepSAD are paired by table, ± standard "
+        "error. Flagged: new normal rows beyond the default threshold.",
+        *sections,
+        titled("ROC AUC by group of tables", defaults_by_group(results, others)),
+        made_from(results, "python -m benchmarks defaults"),
+    )
+
+
+def report_speed():
+    results = load(RESULTS / "speed.jsonl")
+    sizes = sorted({result["n"] for result in results})
+    figure, axis = plt.subplots(figsize=(7, 4.8), layout="constrained")
+    rows = []
+    for number, method in enumerate(methods_of(results)):
+        of_sizes = [values(results, "seconds", method=method, n=n) for n in sizes]
+        medians = [np.median(v) if v else np.nan for v in of_sizes]
+        style = "--^" if method in MAKERS else "-o"
+        axis.plot(sizes, medians, style, markersize=4, color=f"C{number % 10}", label=method)
+        score = np.median(values(results, "score_seconds", method=method, n=sizes[-2]))
+        auc = np.mean(values(results, "auc", method=method, n=sizes[-2]))
+        cells = ["" if np.isnan(m) else f"{m:.2f}" for m in medians]
+        rows.append([method, *cells, f"{1e3 * score:.0f}", f"{auc:.1f}"])
+    axis.set(xscale="log", yscale="log", xlabel="training rows", ylabel="seconds to fit")
+    axis.grid(alpha=0.3, which="both")
+    figure.legend(loc="outside right center", fontsize=8, frameon=False)
+    save(figure, "seconds_by_rows")
+    header = ["", *(f"n = {n:,}" for n in sizes), "ms to score 5,000", "ROC AUC"]
+    write(
+        "speed",
+        f"Median seconds to fit n rows of shuttle (9 features); the last two columns are those of "
+        f"n = {sizes[-2]:,}.",
+        table_rst(header, rows),
+        made_from(results, "python -m benchmarks speed"),
+    )
+
+
+def report_measurements():
+    """Lay out the JSON files that scripts of their own write."""
+    parts = []
+    for name in ("overhead", "stacked", "ssad", "gpu"):
+        path = RESULTS / f"{name}.json"
+        if path.exists():
+            text = json.dumps(json.loads(path.read_text()), indent=1).replace("\n", "\n   ")
+            parts.append(titled(f"python -m benchmarks {name}", f".. code:: json\n\n   {text}"))
+    write("measurements", *parts)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--heat-maps", metavar="METHOD", choices=defects.METHODS)
+    arguments = parser.parse_args()
+    report_table6()
+    report_scenarios()
+    report_exposure()
+    report_agad()
+    report_defects()
+    report_defaults()
+    report_speed()
+    report_measurements()
+    if arguments.heat_maps:
+        paths = [EVIDENCE / f"defects_{which}.png" for which in ("best", "worst")]
+        defects.draw(64, 0, arguments.heat_maps, paths)
+
+
+if __name__ == "__main__":
+    main()
