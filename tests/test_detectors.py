@@ -263,15 +263,12 @@ def test_hsc_takes_a_network_with_biases_as_it_is():
 
 
 @pytest.mark.parametrize("radial", RADIAL)
-@pytest.mark.parametrize("y", [Y, np.minimum(Y, 0), MOST_NORMAL], ids=["-1, 0, 1", "-1", "+1"])
+@pytest.mark.parametrize("y", [Y, np.minimum(Y, 0)], ids=["-1, 0, 1", "-1"])
 def test_own_threshold_of_hsc_is_a_probability_of_one_half(radial, y):
-    # Scaled so that both sides occur, whether or not there is a centre.
+    # Scaled so that both sides occur.
     detector = given(
         HSC, linear(WEIGHTS / 4), radial=radial, contamination="auto", lr=STILL, n_epochs=1
-    )
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "HSC learns from labeled anomalies", LabelWarning)
-        detector.fit(X, y)
+    ).fit(X, y)
     score, probability = detector.anomaly_score(X), detector.anomaly_probability(X)
     assert probability.dtype == np.float64
     assert_allclose(probability, 1 - np.exp(-score), rtol=1e-12)
@@ -279,6 +276,12 @@ def test_own_threshold_of_hsc_is_a_probability_of_one_half(radial, y):
     assert_array_equal(detector.predict(X) == -1, probability > 0.5)
     assert set(detector.predict(X)) == {-1, 1}
     assert_array_equal(np.argsort(probability, kind="stable"), np.argsort(score, kind="stable"))
+
+
+@pytest.mark.parametrize("y", [None, MOST_NORMAL], ids=["none", "+1"])
+def test_hsc_has_no_threshold_of_its_own_without_anomalies(y):
+    with pytest.raises(ValueError, match="which HSC learns from labeled anomalies, and y has none"):
+        small(HSC, contamination="auto").fit(X, y)
 
 
 def test_probability_of_hsc_keeps_its_digits_near_the_centre():

@@ -48,7 +48,8 @@ class HSC(HypersphereDetector):
     X with labels -1, and see `augment`.
 
     Without labeled anomalies the network has no bias terms and :math:`h(\phi(x) - c)` is minimised,
-    with a centre :math:`c` as in :class:`DeepSVDD`, and a warning says so.
+    with a centre :math:`c` as in :class:`DeepSVDD`, and a warning says so. There are no
+    probabilities then, and ``contamination="auto"`` raises a ValueError.
 
     Features are used as they are: standardize tables first, for example with
     :class:`~sklearn.preprocessing.StandardScaler` in a pipeline.
@@ -194,6 +195,17 @@ class HSC(HypersphereDetector):
             In [0, 1). With ``anomaly_fraction`` it is that of balanced kinds.
         """
         return -np.expm1(-self.anomaly_score(X))
+
+    def _checked(self, X, y, rows=None):
+        features, labels = super()._checked(X, y, rows)
+        if self.contamination == "auto" and self._needs_center(labels):
+            raise ValueError(
+                "contamination='auto' is the boundary where a row is as probably anomalous as "
+                "normal, which HSC learns from labeled anomalies, and y has none. Label some with "
+                "-1, or pass the share of training rows to be flagged, for example "
+                "contamination=0.1."
+            )
+        return features, labels
 
     def _needs_center(self, y):
         return not (y < 0).any()
