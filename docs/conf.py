@@ -11,7 +11,7 @@ from pathlib import Path
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent))
 
-import skdeepad  # noqa: E402
+import skdeepad
 
 project = "skdeepad"
 author = "The skdeepad developers"

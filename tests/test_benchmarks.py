@@ -1,0 +1,315 @@
+"""The benchmarks' own arithmetic: runs, resuming, peers, layout."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.stats import wilcoxon
+
+from benchmarks import __main__ as entry
+from benchmarks import layout, paper, peers, running, scenarios, table6
+from benchmarks.running import Benchmark, Options, Run, fit_and_measure, run_missing
+from skdeepad import DeepSAD
+
+CPU = Options("cpu")
+
+
+def counting(ran, fails_at=None):
+    """Return a benchmark that notes what it has run."""
+
+    def run(tasks, options):
+        ran.append([task["seed"] for task in tasks])
+        if fails_at in ran[-1]:
+            raise KeyboardInterrupt
+        return [{"auc": 50.0 + task["seed"], "seconds": 0.1, "device": "cpu"} for task in tasks]
+
+    def tasks(arguments):
+        return [{"data": "d", "method": "m", "seed": seed} for seed in arguments.seeds]
+
+    return Benchmark(tasks, run, ("d",), ("m",), 4, together=lambda task: task["seed"] // 2)
+
+
+def run_seeds(benchmark, seeds, path):
+    tasks = benchmark.tasks(SimpleNamespace(seeds=seeds))
+    run_missing(benchmark, tasks, CPU, path, n_jobs=1)
+    return running.load(path)
+
+
+def test_runs_that_go_together_are_handed_over_together(tmp_path):
+    ran = []
+    results = run_seeds(counting(ran), range(5), tmp_path / "r.jsonl")
+    assert ran == [[0, 1], [2, 3], [4]]
+    assert [result["auc"] for result in results] == [50, 51, 52, 53, 54]
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path, capsys):
+    path, ran = tmp_path / "r.jsonl", []
+    with pytest.raises(KeyboardInterrupt):
+        run_seeds(counting(ran, fails_at=2), range(4), path)
+    assert [result["seed"] for result in running.load(path)] == [0, 1]
+    ran.clear()
+    run_seeds(counting(ran), range(4), path)
+    assert ran == [[2, 3]]
+    run_seeds(counting(ran), range(4), path)
+    assert ran == [[2, 3]]
+    assert "2/2 d m 3: 53.0 (0.1 s); 0 min left" in capsys.readouterr().out
+
+
+def test_results_say_what_made_them(tmp_path):
+    (result,) = run_seeds(counting([]), [7], tmp_path / "r.jsonl")
+    assert result["versions"]["torch"]
+    assert len(result["commit"].rstrip("+")) == 9
+    assert (result["device"], result["seed"]) == ("cpu", 7)
+
+
+@pytest.fixture(scope="module")
+def rows():
+    rng = np.random.default_rng(0)
+    X = np.vstack([rng.normal(size=(120, 3)), rng.normal(6, 0.3, size=(30, 3))])
+    return X, np.where(np.arange(150) < 120, 0, -1)
+
+
+def test_seeds_are_fitted_as_one_and_come_out_as_if_alone(rows):
+    X, y = rows
+
+    def measure(detector):
+        return {"scores": detector.anomaly_score(X)}
+
+    def made():
+        return DeepSAD(n_epochs=2, pretrain_n_epochs=1, n_branches=1)
+
+    together = fit_and_measure([Run(made(), seed, X, y, measure) for seed in (0, 1)], CPU)
+    assert [result["stacked"] for result in together] == [2, 2]
+    for seed, result in enumerate(together):
+        alone = made().set_params(random_state=seed, device="cpu").fit(X, y)
+        assert_allclose(result["scores"], alone.anomaly_score(X), rtol=1e-3)
+        assert result["seconds"] > 0
+    assert not np.allclose(together[0]["scores"], together[1]["scores"], rtol=1e-2)
+
+
+def test_errors_of_a_run_are_raised(rows):
+    X, y = rows
+    with pytest.raises(ValueError, match="n_epochs"):
+        fit_and_measure([Run(DeepSAD(n_epochs=-1), 0, X, y, lambda detector: {})], CPU)
+
+
+def test_quick_runs_are_short(rows):
+    X, y = rows
+    detector = DeepSAD(n_branches=1)
+    fit_and_measure([Run(detector, 0, X, y, lambda detector: {})], Options("cpu", quick=True))
+    assert {name: len(of["loss"]) for name, of in detector.history_.items()} == {
+        "pretrain": 1,
+        "train": 2,
+    }
+
+
+@pytest.mark.parametrize("name", peers.PEERS)
+@pytest.mark.filterwarnings("ignore")
+def test_peers_score_anomalies_higher_and_are_not_shown_the_labeled(name, rows):
+    X, y = rows
+    images = X.reshape(150, 1, 1, 3)  # images are flattened for them
+    peer = peers.Peer(name, quick=True, random_state=0).fit(images, y)
+    scores = peer.anomaly_score(images)
+    assert scores[y < 0].mean() > np.median(scores[y == 0])
+    predicted = peer.predict(images)
+    assert set(predicted) <= {-1, 1}
+    if name == "RandomForest":
+        assert_array_equal(predicted, np.where(y < 0, -1, 1))
+    else:  # the same as without the labeled anomalies
+        other = peers.Peer(name, quick=True, random_state=0).fit(X[y == 0])
+        assert_allclose(scores, other.anomaly_score(X), rtol=1e-5)
+        assert (predicted[y < 0] == -1).mean() > (predicted[y == 0] == -1).mean()
+
+
+def test_seeds_are_a_number_or_a_list():
+    assert entry.seeds("3") == [0, 1, 2]
+    assert entry.seeds("3,5") == [3, 5]
+    assert entry.seeds("4,") == [4]
+
+
+@pytest.mark.parametrize("name", entry.MODULES)
+def test_quick_runs_are_a_part_of_the_whole(name):
+    pytest.importorskip("matplotlib")
+    module = __import__(f"benchmarks.{entry.MODULES[name]}", fromlist=["BENCHMARKS"])
+    benchmark = module.BENCHMARKS[name]
+    assert set(benchmark.quick.get("data", benchmark.data)) <= set(benchmark.data)
+    assert set(benchmark.quick.get("methods", benchmark.methods)) <= set(benchmark.methods)
+    for option, (choices, default) in benchmark.choices.items():
+        assert set(default) | set(benchmark.quick.get(option, default)) <= set(choices)
+    arguments = entry.parse(name, benchmark, ["--quick", "--device", "cpu"])
+    assert arguments.results.parent == running.QUICK
+
+
+def test_an_unknown_benchmark_is_an_error(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["benchmarks", "table7"])
+    with pytest.raises(SystemExit, match="no benchmark 'table7'"):
+        entry.main()
+
+
+def test_scenarios_are_the_papers():
+    assert scenarios.points(["i"]) == [
+        (0.0, 0.0, 0),
+        (0.01, 0.0, 1),
+        (0.05, 0.0, 1),
+        (0.1, 0.0, 1),
+        (0.2, 0.0, 1),
+    ]
+    assert scenarios.points(["ii"])[3] == scenarios.points(["iii"])[1] == (0.05, 0.1, 1)
+    assert scenarios.points(["iii"])[0] == (0.0, 0.1, 0)
+    assert len(scenarios.points(["i", "ii", "iii"])) == 13
+
+
+@pytest.fixture
+def ten_classes(monkeypatch):
+    """Images of one pixel, which is their class, in place of a data set's."""
+    labels = np.repeat(np.arange(10), 500)
+    images = labels.astype(np.uint8)[:, None, None, None]
+    monkeypatch.setattr(scenarios, "read", lambda data: (images, labels, images, labels))
+
+
+@pytest.mark.parametrize(
+    ("labeled", "polluted", "classes"), [(0, 0.1, 0), (0.2, 0, 1), (0.1, 0.2, 3)]
+)
+def test_a_scenario_is_made_as_it_says(ten_classes, labeled, polluted, classes):
+    task = {"size": "full", "data": "any", "normal": 4, "seed": 7}
+    task |= {"labeled": labeled, "polluted": polluted, "classes": classes}
+    X, y, X_test, anomalous = scenarios.make_task(task)
+    kind = np.rint(255 * X[:, 0, 0, 0]).astype(int)
+    assert (y < 0).mean() == pytest.approx(labeled, abs=2e-3)
+    assert (kind[y == 0] != 4).mean() == pytest.approx(polluted, abs=2e-3)
+    assert (kind[y == 0] == 4).sum() == 500
+    known = (4 + 1 + 7 + np.arange(classes)) % 10
+    assert set(kind[y < 0]) == set(known)
+    assert_array_equal(anomalous, np.rint(255 * X_test[:, 0, 0, 0]) != 4)
+
+
+def test_methods_without_labels_have_no_runs_that_differ_by_labels_alone():
+    arguments = SimpleNamespace(
+        sizes=["small"],
+        seeds=[0],
+        methods=["DeepSVDD", "RandomForest", "DeepSAD"],
+        scenarios=["i", "ii", "iii"],
+    )
+    tasks = [task for task in scenarios.tasks("mnist", arguments) if task["normal"] == 0]
+    by_method = {
+        method: [task for task in tasks if task["method"] == method] for method in arguments.methods
+    }
+    assert [task["polluted"] for task in by_method["DeepSVDD"]] == list(scenarios.SHARES)
+    assert all(task["labeled"] for task in by_method["RandomForest"])
+    assert len(by_method["DeepSAD"]) == 13
+
+
+def test_seeds_of_a_table_are_one_stack_but_for_peers_and_shallow_detectors():
+    arguments = SimpleNamespace(
+        settings=["paper", "user"],
+        methods=["DeepSAD", "OneClassSVM", "SSAD raw, cv", "KDE raw, cv", "SSAD hybrid, cv"],
+        data=["cardio"],
+        seeds=[0, 1],
+    )
+    groups = {}
+    for task in table6.tasks(arguments):
+        groups.setdefault(table6.together(task), []).append((task["method"], task["seed"]))
+    assert list(groups.values()) == [
+        [("DeepSAD", 0), ("DeepSAD", 1)],
+        [("SSAD raw, cv", 0), ("KDE raw, cv", 0)],
+        [("SSAD raw, cv", 1), ("KDE raw, cv", 1)],
+        [("SSAD hybrid, cv", 0)],
+        [("SSAD hybrid, cv", 1)],
+        [("DeepSAD", 0), ("DeepSAD", 1)],
+        [("OneClassSVM", 0)],
+        [("OneClassSVM", 1)],
+    ]
+
+
+def test_differences_to_the_paper_are_marked():
+    assert layout.beside_paper([90.0, 92.0], 91.0) == "91.0±1.4 (91.0)"
+    assert layout.beside_paper([90.0], 92.0) == "90.0 ▼ (92.0)"
+    assert layout.beside_paper([94.0], 92.0) == "94.0 ▲ (92.0)"
+    assert layout.beside_paper([94.0], 92.1) == "94.0 (92.1)"
+    assert layout.beside_paper([94.0], None, full=2) == "94.0 [1]"
+    assert layout.beside_paper([], 92.0) == ""
+
+
+def test_the_best_two_are_compared_by_the_runs_that_both_have():
+    rng = np.random.default_rng(0)
+    first = {seed: 90 + value for seed, value in enumerate(rng.normal(size=10))}
+    second = {seed: 89 + value for seed, value in enumerate(rng.normal(size=10))}
+    expected = wilcoxon(list(first.values()), list(second.values())).pvalue
+    worse = dict.fromkeys(range(10), 50.0)
+    assert layout.first_against_second({"c": worse, "b": second, "a": first, "d": {}}) == (
+        "a",
+        "b",
+        expected,
+    )
+    of_some = {seed: first[seed] for seed in range(4, 10)}
+    pairs = [(first[seed], second[seed]) for seed in range(4, 10)]
+    *_, p = layout.first_against_second({"a": of_some, "b": second})
+    assert p == wilcoxon(*zip(*pairs, strict=True)).pvalue
+    assert np.isnan(layout.first_against_second({"a": {0: 1.0}, "b": {0: 0.5}})[2])
+    assert layout.first_against_second({"a": {0: 1.0}})[:2] == ("a", "")
+
+
+def test_the_papers_figures_are_complete():
+    for name, marks in (("i", 5), ("ii", 5), ("iii", 5)):
+        for data in ("mnist", "fmnist", "cifar10"):
+            figures = paper.SCENARIOS[name][data]
+            assert all(len(of_method) == marks for of_method in figures.values())
+            assert {"DeepSAD", "DeepSVDD", "SSAD raw", "DeepClassifier"} <= set(figures)
+    # The paper's scenarios share runs: 5% labeled and 10% pollution, one class.
+    for data, figures in paper.SCENARIOS["ii"].items():
+        of_iii = paper.SCENARIOS["iii"][data]
+        assert all(of_iii[method][1] == of[3] for method, of in figures.items())
+
+
+def test_tables_are_laid_out_from_results(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    from benchmarks import report
+
+    monkeypatch.setattr(report, "EVIDENCE", tmp_path)
+    results = [
+        {
+            "setting": "paper",
+            "data": table,
+            "method": method,
+            "seed": seed,
+            "auc": auc + seed,
+            "seconds": 1.0,
+            "device": "cpu",
+            "commit": "0" * 9,
+            "versions": {"torch": "2"},
+        }
+        for table in table6.TABLES
+        for seed in range(10)
+        for method, auc in (("DeepSAD", 90.0), ("DeepSVDD one-class", 70.0))
+    ]
+    results += [r | {"method": "DeepSVDD soft-boundary 0.1", "auc": r["auc"] - 1} for r in results]
+    text = report.table6_paper(results)
+    row = next(line for line in text.splitlines() if line.startswith("DeepSAD"))
+    assert "94.5±3.0 ▲ (75.9)" in row  # arrhythmia
+    assert row.endswith("94.5 (93.2)")
+    row = next(line for line in text.splitlines() if line.startswith("DeepSVDD"))
+    assert "74.5±3.0 (74.6)" in row  # the better variant is the one above
+    assert "cardio     DeepSAD DeepSVDD 0.002 ★" in text
+
+
+def test_committed_results_are_lines_of_json_that_say_what_made_them():
+    paths = sorted(running.RESULTS.glob("*.jsonl"))
+    assert paths
+    for path in paths:
+        for line in path.read_text().splitlines():
+            result = json.loads(line)
+            assert {"data", "method", "seed", "auc", "seconds", "device", "commit"} <= set(result)
+
+
+def test_the_pages_tables_are_those_of_the_results(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    from benchmarks import report
+
+    published = report.EVIDENCE / "tables"
+    monkeypatch.setattr(report, "EVIDENCE", tmp_path)
+    monkeypatch.setattr("sys.argv", ["report"])
+    report.main()
+    made = {path.name: path.read_text() for path in (tmp_path / "tables").iterdir()}
+    assert made == {path.name: path.read_text() for path in published.iterdir()}
