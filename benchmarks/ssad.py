@@ -2,7 +2,8 @@
 
 Run as ``python -m benchmarks ssad`` with ODDS's shuttle in ``SKDEEPAD_DATA`` and matplotlib and
 cvxopt installed (``pip install cvxopt``; it is not used by the package). Writes
-``benchmarks/results/ssad.json`` and a plot of growth with the number of rows beside it.
+``benchmarks/results/ssad.json`` and a plot of growth with the number of rows,
+``docs/evidence/ssad.png``.
 
 Rows are standardized normal rows of shuttle, without labels, so that all solve the same problem:
 OneClassSVM with its default tolerance, SSAD with the coarsest of a few tolerances that misses the
@@ -160,7 +161,7 @@ def main():
     }
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "ssad.json").write_text(json.dumps(results, indent=1) + "\n")
-    plot(results, RESULTS / "ssad.png")
+    plot(results, RESULTS.parents[1] / "docs" / "evidence" / "ssad.png")
     for result in results["one-class"]:
         print(result["n"], result["nu"], result["over OneClassSVM"])
     print(results["interior point"])

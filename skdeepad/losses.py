@@ -21,24 +21,96 @@ LEAST_DISTANCE = 1e-30
 
 
 def squared_norm(z: Tensor) -> Tensor:
-    r""":math:`\lVert z \rVert^2` of vectors (..., d): (...)."""
+    r"""Square the Euclidean length of vectors, :math:`\lVert z \rVert^2`.
+
+    Parameters
+    ----------
+    z : Tensor of shape (..., d)
+        Vectors.
+
+    Returns
+    -------
+    Tensor of shape (...)
+        The squared lengths.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdeepad.losses import squared_norm
+    >>> squared_norm(torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
+    tensor([25., 0.])
+    """
     return z.square().sum(-1)
 
 
 def norm(z: Tensor) -> Tensor:
-    r""":math:`\lVert z \rVert` of vectors (..., d), with gradient 0 at 0: (...)."""
+    r"""Compute the Euclidean length of vectors, :math:`\lVert z \rVert`.
+
+    Parameters
+    ----------
+    z : Tensor of shape (..., d)
+        Vectors.
+
+    Returns
+    -------
+    Tensor of shape (...)
+        The lengths; their gradient is 0 at 0.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdeepad.losses import norm
+    >>> norm(torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
+    tensor([5., 0.])
+    """
     squared = squared_norm(z)
     zero = squared == 0
     return torch.where(zero, 0.0, torch.where(zero, 1.0, squared).sqrt())
 
 
 def l1_norm(z: Tensor) -> Tensor:
-    r""":math:`\lVert z \rVert_1` of vectors (..., d): (...)."""
+    r"""Sum the absolute values of vectors, :math:`\lVert z \rVert_1`.
+
+    Parameters
+    ----------
+    z : Tensor of shape (..., d)
+        Vectors.
+
+    Returns
+    -------
+    Tensor of shape (...)
+        The sums.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdeepad.losses import l1_norm
+    >>> l1_norm(torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
+    tensor([7., 0.])
+    """
     return z.abs().sum(-1)
 
 
 def pseudo_huber(z: Tensor) -> Tensor:
-    r""":math:`\sqrt{\lVert z \rVert^2 + 1} - 1` of vectors (..., d): (...)."""
+    r"""Compute :math:`\sqrt{\lVert z \rVert^2 + 1} - 1` of vectors.
+
+    Parameters
+    ----------
+    z : Tensor of shape (..., d)
+        Vectors.
+
+    Returns
+    -------
+    Tensor of shape (...)
+        About half the squared length of short vectors, and the length of long ones.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdeepad.losses import pseudo_huber
+    >>> pseudo_huber(torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
+    tensor([4.0990, 0.0000])
+    """
     # Where the square overflows, the quotient would be NaN.
     squared = squared_norm(z).clamp(max=torch.finfo(z.dtype).max)
     # The difference itself would be 0 in float32 for small vectors.
@@ -46,17 +118,90 @@ def pseudo_huber(z: Tensor) -> Tensor:
 
 
 def one_class(distance: Tensor, y: Tensor) -> Tensor:
-    """Give the distance itself, whatever the label: (n,)."""
+    """Give the distance itself, whatever the label.
+
+    Parameters
+    ----------
+    distance : Tensor of shape (n,)
+        Distances to the centre, at least 0.
+    y : Tensor of shape (n,)
+        Labels: > 0 normal, 0 unlabeled, < 0 anomalous.
+
+    Returns
+    -------
+    Tensor of shape (n,)
+        The loss of each row.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdeepad.losses import one_class
+    >>> distance = torch.tensor([1.0, 4.0])
+    >>> one_class(distance, y=torch.tensor([0, -1]))
+    tensor([1., 4.])
+    """
     return distance
 
 
 def soft_boundary(distance: Tensor, y: Tensor, radius_squared: Tensor, nu: Tensor) -> Tensor:
-    r""":math:`R^2 + \frac{1}{\nu} \max(0, d - R^2)`, whatever the label: (n,)."""
+    r"""Give :math:`R^2 + \frac{1}{\nu} \max(0, d - R^2)`, whatever the label.
+
+    Parameters
+    ----------
+    distance : Tensor of shape (n,)
+        Distances to the centre, d, at least 0.
+    y : Tensor of shape (n,)
+        Labels: > 0 normal, 0 unlabeled, < 0 anomalous.
+    radius_squared : Tensor of shape ()
+        :math:`R^2`, the squared radius.
+    nu : Tensor of shape ()
+        :math:`\nu`, in (0, 1].
+
+    Returns
+    -------
+    Tensor of shape (n,)
+        The loss of each row.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdeepad.losses import soft_boundary
+    >>> distance = torch.tensor([1.0, 4.0])
+    >>> y, radius_squared, nu = torch.tensor([0, 0]), torch.tensor(2.0), torch.tensor(0.5)
+    >>> soft_boundary(distance, y, radius_squared, nu)
+    tensor([2., 6.])
+    """
     return radius_squared + torch.relu(distance - radius_squared) / nu
 
 
 def deep_sad(distance: Tensor, y: Tensor, eta: Tensor) -> Tensor:
-    r"""By label 0, > 0, < 0: :math:`d`, :math:`\eta d`, :math:`\eta / (d + 10^{-6})`: (n,)."""
+    r"""Draw unlabeled and normal rows to the centre, and push anomalies away.
+
+    :math:`d` for unlabeled rows, :math:`\eta d` for normal ones and :math:`\eta / (d + 10^{-6})`
+    for anomalies.
+
+    Parameters
+    ----------
+    distance : Tensor of shape (n,)
+        Distances to the centre, d, at least 0.
+    y : Tensor of shape (n,)
+        Labels: > 0 normal, 0 unlabeled, < 0 anomalous.
+    eta : Tensor of shape ()
+        :math:`\eta`, the weight of labeled rows.
+
+    Returns
+    -------
+    Tensor of shape (n,)
+        The loss of each row.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdeepad.losses import deep_sad
+    >>> distance = torch.tensor([4.0, 4.0, 4.0])
+    >>> deep_sad(distance, y=torch.tensor([0, 1, -1]), eta=torch.tensor(2.0))
+    tensor([4.0000, 8.0000, 0.5000])
+    """
     anomalous = y < 0
     reciprocal = 1.0 / (torch.where(anomalous, distance, 1.0) + DEEP_SAD_EPS)
     labeled = eta * torch.where(anomalous, reciprocal, distance)
@@ -64,9 +209,32 @@ def deep_sad(distance: Tensor, y: Tensor, eta: Tensor) -> Tensor:
 
 
 def hypersphere_classification(distance: Tensor, y: Tensor, eta: Tensor) -> Tensor:
-    r"""By label 0, > 0, < 0: :math:`h`, :math:`\eta h`, :math:`-\eta \log(1 - e^{-h})`: (n,).
+    r"""Take cross-entropy with :math:`e^{-h}` for the probability of a normal row.
 
-    That is binary cross-entropy with :math:`e^{-h}` for the probability of a normal row.
+    :math:`h` for unlabeled rows, :math:`\eta h` for normal ones and
+    :math:`-\eta \log(1 - e^{-h})` for anomalies.
+
+    Parameters
+    ----------
+    distance : Tensor of shape (n,)
+        Distances to the centre, h, at least 0.
+    y : Tensor of shape (n,)
+        Labels: > 0 normal, 0 unlabeled, < 0 anomalous.
+    eta : Tensor of shape ()
+        :math:`\eta`, the weight of labeled rows.
+
+    Returns
+    -------
+    Tensor of shape (n,)
+        The loss of each row.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdeepad.losses import hypersphere_classification
+    >>> distance = torch.tensor([0.5, 0.5, 3.0])
+    >>> hypersphere_classification(distance, y=torch.tensor([0, -1, -1]), eta=torch.tensor(1.0))
+    tensor([0.5000, 0.9328, 0.0511])
     """
     anomalous = y < 0
     labeled = eta * torch.where(anomalous, minus_log_one_minus_exp(distance), distance)
@@ -74,7 +242,25 @@ def hypersphere_classification(distance: Tensor, y: Tensor, eta: Tensor) -> Tens
 
 
 def minus_log_one_minus_exp(h: Tensor) -> Tensor:
-    r""":math:`-\log(1 - e^{-h})` for h >= 0, finite with finite gradients, of any shape."""
+    r"""Compute :math:`-\log(1 - e^{-h})`, finite with finite gradients.
+
+    Parameters
+    ----------
+    h : Tensor of shape (...)
+        Numbers of at least 0; those below :data:`LEAST_DISTANCE` count as that much.
+
+    Returns
+    -------
+    Tensor of shape (...)
+        Large where h is small.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdeepad.losses import minus_log_one_minus_exp
+    >>> minus_log_one_minus_exp(torch.tensor([0.5, 3.0]))
+    tensor([0.9328, 0.0511])
+    """
     h = h.clamp(min=LEAST_DISTANCE)
     # Each form loses all digits where the other is exact.
     near = h < math.log(2.0)
@@ -84,17 +270,62 @@ def minus_log_one_minus_exp(h: Tensor) -> Tensor:
 
 
 def cross_entropy(logit: Tensor, y: Tensor) -> Tensor:
-    r""":math:`\log(1 + e^{-l})` for y < 0, else :math:`\log(1 + e^l)`: (n,).
+    r"""Take cross-entropy of anomalies against all other rows.
 
-    The logit :math:`l` is that of an anomaly.
+    :math:`\log(1 + e^{-l})` for anomalies and :math:`\log(1 + e^l)` for others.
+
+    Parameters
+    ----------
+    logit : Tensor of shape (n,)
+        Logits l of being an anomaly.
+    y : Tensor of shape (n,)
+        Labels: > 0 normal, 0 unlabeled, < 0 anomalous.
+
+    Returns
+    -------
+    Tensor of shape (n,)
+        The loss of each row.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdeepad.losses import cross_entropy
+    >>> logit = torch.tensor([0.0, 2.0, 2.0])
+    >>> cross_entropy(logit, y=torch.tensor([0, 0, -1]))
+    tensor([0.6931, 2.1269, 0.1269])
     """
     return functional.softplus(torch.where(y < 0, -logit, logit))
 
 
 def focal(logit: Tensor, y: Tensor, gamma: Tensor, alpha: Tensor) -> Tensor:
-    r""":math:`-a (1 - p)^\gamma \log p`, p being the probability of the row's own kind: (n,).
+    r"""Take the focal loss of anomalies against all other rows.
 
-    :math:`a` is :math:`\alpha` for y < 0, else :math:`1 - \alpha`.
+    :math:`-a (1 - p)^\gamma \log p`, where p is the probability of the row's own kind, and
+    :math:`a` is :math:`\alpha` for anomalies and :math:`1 - \alpha` for others.
+
+    Parameters
+    ----------
+    logit : Tensor of shape (n,)
+        Logits of being an anomaly.
+    y : Tensor of shape (n,)
+        Labels: > 0 normal, 0 unlabeled, < 0 anomalous.
+    gamma : Tensor of shape ()
+        :math:`\gamma`, at least 0: the larger, the less rows count that are well classified.
+    alpha : Tensor of shape ()
+        :math:`\alpha`, in (0, 1): the weight of anomalies.
+
+    Returns
+    -------
+    Tensor of shape (n,)
+        The loss of each row.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdeepad.losses import focal
+    >>> logit = torch.tensor([0.0, 2.0, 2.0])
+    >>> focal(logit, y=torch.tensor([0, 0, -1]), gamma=torch.tensor(2.0), alpha=torch.tensor(0.5))
+    tensor([0.0866, 0.8250, 0.0009])
     """
     minus_log_p = cross_entropy(logit, y)
     # 1 - p = exp(log(1 - p)), from the logit: 1 - exp(-minus_log_p) would lose its digits.
@@ -103,28 +334,104 @@ def focal(logit: Tensor, y: Tensor, gamma: Tensor, alpha: Tensor) -> Tensor:
 
 
 def squared_error(x: Tensor, reconstruction: Tensor) -> Tensor:
-    r""":math:`\frac{1}{D} \lVert x - \hat x \rVert^2` over all D features of a row: (n,)."""
+    r"""Average the squared error over the D features of a row.
+
+    :math:`\frac{1}{D} \lVert x - \hat x \rVert^2`.
+
+    Parameters
+    ----------
+    x, reconstruction : Tensor of shape (n, ...)
+        Rows, and what has been made of them.
+
+    Returns
+    -------
+    Tensor of shape (n,)
+        The mean squared error of each row.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdeepad.losses import squared_error
+    >>> squared_error(torch.tensor([[1.0, 2.0]]), reconstruction=torch.tensor([[1.0, 4.0]]))
+    tensor([2.])
+    """
     return (x - reconstruction).square().flatten(1).mean(-1)
 
 
 def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
-    r"""Kullback-Leibler divergence of N(mean, variance) from N(0, 1), vectors (..., d): (...).
+    r"""Compute the Kullback-Leibler divergence of normal distributions from the standard one.
 
     :math:`\frac{1}{2} \sum_j (\mu_j^2 + \sigma_j^2 - 1 - \log \sigma_j^2)`.
+
+    Parameters
+    ----------
+    mean, log_variance : Tensor of shape (..., d)
+        :math:`\mu` and :math:`\log \sigma^2`.
+
+    Returns
+    -------
+    Tensor of shape (...)
+        The divergence, at least 0.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdeepad.losses import gaussian_kl
+    >>> gaussian_kl(mean=torch.tensor([[0.0, 0.0], [1.0, 2.0]]), log_variance=torch.zeros(2, 2))
+    tensor([0.0000, 2.5000])
     """
     return 0.5 * (mean.square() + torch.expm1(log_variance) - log_variance).sum(-1)
 
 
 def gaussian_log_likelihood(x: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
-    """Logarithm of the normal density of each row, summed over its features: (n,)."""
+    """Sum the logarithm of the normal density over the features of a row.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n, ...)
+        Rows.
+    mean, log_variance : Tensor of shape (n, ...)
+        Of each feature's normal distribution.
+
+    Returns
+    -------
+    Tensor of shape (n,)
+        The logarithm of each row's density.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdeepad.losses import gaussian_log_likelihood
+    >>> x = torch.tensor([[0.0, 0.0], [1.0, 2.0]])
+    >>> gaussian_log_likelihood(x, mean=torch.zeros(2, 2), log_variance=torch.zeros(2, 2))
+    tensor([-1.8379, -4.3379])
+    """
     squared = (x - mean).square() * torch.exp(-log_variance)
     return -0.5 * (squared + log_variance + math.log(2.0 * math.pi)).flatten(1).sum(-1)
 
 
 def bernoulli_log_likelihood(x: Tensor, logit: Tensor) -> Tensor:
-    r""":math:`x \log p + (1 - x) \log(1 - p)`, summed over the features of a row: (n,).
+    r"""Sum :math:`x \log p + (1 - x) \log(1 - p)` over the features of a row.
 
-    :math:`p = 1 / (1 + e^{-l})` for the logit :math:`l`.
+    Parameters
+    ----------
+    x : Tensor of shape (n, ...)
+        Rows, of values between 0 and 1.
+    logit : Tensor of shape (n, ...)
+        l, where :math:`p = 1 / (1 + e^{-l})`.
+
+    Returns
+    -------
+    Tensor of shape (n,)
+        The logarithm of each row's likelihood.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdeepad.losses import bernoulli_log_likelihood
+    >>> x = torch.tensor([[0.0, 1.0], [1.0, 1.0]])
+    >>> bernoulli_log_likelihood(x, logit=torch.tensor([[-2.0, 2.0], [0.0, 0.0]]))
+    tensor([-0.2539, -1.3863])
     """
     return (
         -functional.binary_cross_entropy_with_logits(logit, x, reduction="none").flatten(1).sum(-1)

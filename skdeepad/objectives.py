@@ -20,15 +20,26 @@ CENTER_MARGIN = 0.1
 class Preparation(NamedTuple):
     """How a batch is changed before a training step.
 
-    Attributes
+    Parameters
     ----------
-    input_noise : float
+    input_noise : float, default=0.0
         Standard deviation of the noise added to features, in units of each feature's.
-    augment : ImageAugmentation, callable or None
+    augment : ImageAugmentation, callable or None, default=None
         Changes images; a user's callable takes a batch (n, channels, height, width) and returns
         one of the same shape. It may draw from the global generators, which are seeded for it.
-    synthetic : Confetti, PermutedColumns or None
+    synthetic : Confetti, PermutedColumns or None, default=None
         Makes anomalies of every second row, where none have been labeled.
+
+    Examples
+    --------
+    >>> from skdeepad import losses
+    >>> from skdeepad.networks import MLP
+    >>> from skdeepad.objectives import DistanceObjective, Preparation
+    >>> objective = DistanceObjective(
+    ...     MLP((4,), (8, 2)), (4,), 2, losses.one_class, Preparation(input_noise=0.5)
+    ... )
+    >>> objective.noise_shapes((128, 4))  # drawn by the training loop
+    {'x': (128, 4)}
     """
 
     input_noise: float = 0.0
@@ -46,13 +57,23 @@ class PreparedObjective(Objective):
     Parameters
     ----------
     network : nn.Module
-        Maps (n, *input_shape) to codes or maps.
+        Maps rows (n, ...) to codes or maps.
     input_shape : tuple of int
         Shape of one row.
-    preparation : Preparation
+    preparation : Preparation, default=UNCHANGED
         What happens to a batch before a training step.
     **numbers : float
         Numbers of the loss; kept as 0-dim buffers.
+
+    Examples
+    --------
+    >>> from skdeepad.networks import MLP
+    >>> from skdeepad.objectives import Preparation, PreparedObjective
+    >>> from skdeepad.synthetic import PermutedColumns
+    >>> made = Preparation(synthetic=PermutedColumns())
+    >>> objective = PreparedObjective(MLP((4,), (8, 2)), (4,), made, eta=2.0)
+    >>> objective.numbers()  # a subclass defines loss and score
+    {'eta': tensor(2.)}
     """
 
     input_noise: Tensor
@@ -144,14 +165,14 @@ class DistanceObjective(PreparedObjective):
     Parameters
     ----------
     network : nn.Module
-        Maps (n, *input_shape) to codes; what follows the first axis is flattened to (n, d).
+        Maps rows (n, ...) to codes; what follows the first axis is flattened to (n, d).
     input_shape : tuple of int
         Shape of one row.
     code_size : int
         d, the number of code coordinates.
     row_loss : callable
         ``row_loss(distance, y, **numbers) -> (n,)``, one of :mod:`skdeepad.losses`.
-    preparation : Preparation
+    preparation : Preparation, default=UNCHANGED
         What happens to a batch before a training step.
     radial : callable, default=losses.squared_norm
         Maps vectors (n, d) to distances from 0, (n,).
@@ -160,6 +181,17 @@ class DistanceObjective(PreparedObjective):
         network's last layer stand in for it.
     **numbers : float
         Numbers of the loss; kept as 0-dim buffers.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdeepad import losses
+    >>> from skdeepad.engine import Batch
+    >>> from skdeepad.networks import MLP
+    >>> from skdeepad.objectives import DistanceObjective
+    >>> objective = DistanceObjective(MLP((4,), (8, 2)), (4,), 2, losses.deep_sad, eta=2.0)
+    >>> objective("loss", Batch(torch.zeros(3, 4), torch.tensor([1, 0, -1]))).shape
+    torch.Size([3])
     """
 
     center: Tensor
@@ -213,7 +245,25 @@ def standard_deviation(rows: Rows) -> Tensor:
 
 
 class ReconstructionObjective(Objective):
-    """Mean squared error of an autoencoder's reconstruction."""
+    """Mean squared error of an autoencoder's reconstruction.
+
+    Parameters
+    ----------
+    encoder : nn.Module
+        Maps rows to codes.
+    decoder : nn.Module
+        Maps codes back to rows.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdeepad.networks import MLP
+    >>> from skdeepad.objectives import ReconstructionObjective
+    >>> encoder = MLP((4,), (8, 2), bias=True)
+    >>> objective = ReconstructionObjective(encoder, encoder.decoder())
+    >>> objective.encode(torch.zeros(3, 4)).shape
+    torch.Size([3, 2])
+    """
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module) -> None:
         super().__init__()

@@ -20,6 +20,8 @@ from skdeepad.engine import Rows
 class Fit:
     """A detector that is to be fitted to some rows, and how that went.
 
+    :func:`fit_together` takes a list of them.
+
     Parameters
     ----------
     estimator : estimator
@@ -39,6 +41,17 @@ class Fit:
         What fitting raised.
     seconds : float
         Time of its own, and its share of that of the stacks it was in.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdeepad import DeepSVDD
+    >>> from skdeepad.stacking import Fit, fit_together
+    >>> X = np.random.default_rng(0).normal(size=(60, 4))
+    >>> fit = Fit(DeepSVDD(n_epochs=1, random_state=0), X, None, rows=np.arange(40))
+    >>> fit_together([fit])
+    >>> fit.error is None, fit.estimator.predict(X).shape
+    (True, (60,))
     """
 
     def __init__(self, estimator, X, y, rows=None):
@@ -144,7 +157,27 @@ def _content(head):
 
 
 def why_not_stacked(estimator):
-    """Say why a detector cannot be trained as one with others, or return None if it can."""
+    """Say why a detector cannot be trained as one with others, or return None if it can.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A detector, or a pipeline that ends in one.
+
+    Returns
+    -------
+    str or None
+        The reason.
+
+    Examples
+    --------
+    >>> from skdeepad import DeepSAD
+    >>> from skdeepad.stacking import why_not_stacked
+    >>> why_not_stacked(DeepSAD()) is None
+    True
+    >>> why_not_stacked(DeepSAD(compile=True))
+    'compile=True makes a graph of one model'
+    """
     detector = last_step(estimator)
     if not isinstance(detector, DeepDetector):
         return "it is no deep detector, or only a part of it is"
@@ -169,6 +202,19 @@ def fit_together(fits, *, max_models=None, n_jobs=None, verbose=0):
         that cannot be stacked.
     verbose : int, default=0
         Whether to tell of these.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdeepad import DeepSVDD
+    >>> from skdeepad.stacking import Fit, fit_together
+    >>> X = np.random.default_rng(0).normal(size=(60, 4))
+    >>> fits = [Fit(DeepSVDD(n_epochs=1, random_state=seed), X, None) for seed in range(3)]
+    >>> fit_together(fits)
+    >>> alone = DeepSVDD(n_epochs=1, random_state=2).fit(X)
+    >>> together = fits[2].estimator
+    >>> bool(np.allclose(together.score_samples(X), alone.score_samples(X), rtol=1e-3))
+    True
     """
     heads = {}
     for fit in fits:

@@ -23,9 +23,11 @@ _RESIDENT_SHARE = 0.6
 class Rows:
     """The rows of one model: features where they fit, labels on the device.
 
+    :meth:`place` makes them of an array.
+
     Parameters
     ----------
-    x : Tensor of shape (N, *input_shape)
+    x : Tensor of shape (N, ...)
         Features, float32, on the device or, to be streamed, on the host.
     y : Tensor of shape (N,)
         Labels on the device, int8.
@@ -36,6 +38,20 @@ class Rows:
     index : Tensor of shape (n,), optional
         Positions in ``x`` of the rows of this model, on the host; by default all of them. Stages
         and held-out parts share ``x`` through it without copies.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import torch
+    >>> from skdeepad.engine import Rows
+    >>> X = np.zeros((200, 64), dtype=np.float32)
+    >>> y = np.repeat(np.array([0, -1], dtype=np.int8), [190, 10])
+    >>> rows = Rows.place(X, y, (1, 8, 8), torch.device("cpu"))
+    >>> len(rows), len(rows.select(torch.arange(190)))
+    (200, 190)
+    >>> for x, y, count in rows.slices():  # all of one size, the last one filled up
+    ...     print(tuple(x.shape), count)
+    (1024, 1, 8, 8) 200
     """
 
     def __init__(
@@ -97,7 +113,7 @@ class Rows:
         yield from zip(self.features(positions), labels.unbind(0), strict=True)
 
     def features(self, positions: Tensor) -> Iterator[Tensor]:
-        """Yield the features at positions (steps, *batch), each of shape (*batch, *input_shape)."""
+        """Yield features ``(*batch, *input_shape)`` for each of positions ``(steps, *batch)``."""
         if self.streamed:
             yield from self._streamed(positions)
             return

@@ -32,18 +32,51 @@ _NOISE_NUMBERS = 2**18
 class Stage:
     """An objective with its training numbers.
 
-    Attributes
+    Parameters
     ----------
     name : str
         Shown in progress and in the history.
     objective : Objective
         On the device already.
-    n_epochs : int or None
+    n_epochs : int, default=None
         Passes over the data; None takes as many as ``n_steps`` steps need.
-    n_steps : int
+    n_steps : int, default=500
         Steps wanted where ``n_epochs`` is None.
-    labeled_anomalies : bool
-        Whether rows with y < 0 take part.
+    lr : float, default=1e-3
+        Learning rate of Adam.
+    lr_schedule : {"constant", "two-phase", "cosine"} or callable, default="constant"
+        Factor on the rate, by progress in [0, 1).
+    batch_size : int, default=128
+        Rows in a batch; all rows if there are fewer.
+    anomaly_fraction : float, default=None
+        Share of places in a batch that cycle through labeled anomalies; None draws all rows alike.
+    weight_decay : float, default=0.0
+        Factor of half the squared norm of all weights, added to the loss.
+    clip_grad_norm : float, default=None
+        Longest gradient.
+    n_iter_no_change : int, default=10
+        Epochs without a fall of the loss on held-out rows that end the stage.
+    tol : float, default=0.0
+        Least fall that counts.
+    precision : {"float32", "tf32", "bfloat16"}, default="float32"
+        What is computed in.
+    cuda_graph : bool, default=False
+        Whether a step is recorded on CUDA once and replayed.
+    compile : bool, default=False
+        Whether to train through ``torch.compile``.
+    labeled_anomalies : bool, default=True
+        Whether rows with y < 0 take part. Detectors leave them out of the rows; :func:`train` does
+        not look at it.
+
+    Examples
+    --------
+    >>> from skdeepad import losses
+    >>> from skdeepad.engine import Stage
+    >>> from skdeepad.networks import MLP
+    >>> from skdeepad.objectives import DistanceObjective
+    >>> objective = DistanceObjective(MLP((4,), (8, 2)), (4,), 2, losses.one_class)
+    >>> Stage("train", objective, n_steps=100).resolved_epochs(steps_per_epoch=8)
+    12
     """
 
     name: str
@@ -74,16 +107,25 @@ class Stage:
 class Record:
     """What a stage left behind.
 
-    Attributes
+    Parameters
     ----------
     losses : dict of str to list of float
         By epoch.
-    n_epochs : int
+    n_epochs : int, default=0
         How many it ran.
-    seconds : float
+    seconds : float, default=0.0
         How long it took; in a stack, this model's share.
-    error : Exception or None
+    error : Exception, default=None
         What went wrong.
+
+    Examples
+    --------
+    >>> from skdeepad.engine import Record
+    >>> record = Record()
+    >>> record.append(loss=0.5)
+    >>> record.append(loss=0.25)
+    >>> record.losses
+    {'loss': [0.5, 0.25]}
     """
 
     losses: dict[str, list[float]] = field(default_factory=dict)
@@ -404,8 +446,16 @@ def train(
 
     Parameters
     ----------
-    stage, rows, seed, validation, observer : object
-        As in :class:`Training`.
+    stage : Stage
+        The objective and its numbers.
+    rows : Rows
+        What to train on.
+    seed : int
+        All random numbers of the stage come from generators seeded with it.
+    validation : Rows, default=None
+        Held-out rows for early stopping, as in :class:`Training`.
+    observer : Observer, default=None
+        Is told of each epoch, and may end the stage.
 
     Returns
     -------
@@ -416,6 +466,20 @@ def train(
     ------
     ValueError
         If a loss stops being finite.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdeepad import losses
+    >>> from skdeepad.engine import Rows, Stage, train
+    >>> from skdeepad.networks import MLP
+    >>> from skdeepad.objectives import DistanceObjective
+    >>> X = torch.randn(200, 4, generator=torch.Generator().manual_seed(0)).numpy()
+    >>> rows = Rows.place(X, None, (4,), torch.device("cpu"))
+    >>> objective = DistanceObjective(MLP((4,), (8, 2)), (4,), 2, losses.one_class)
+    >>> record = train(Stage("train", objective, n_epochs=5), rows, seed=0)
+    >>> record.losses["loss"][-1] < record.losses["loss"][0]
+    True
     """
     training = Training(stage, rows, seed, validation, observer or Observer())
     run([Member(training)], Single)
@@ -555,7 +619,35 @@ def _held_out_loss(objective: Objective, rows: Rows) -> float:
 
 @torch.inference_mode()
 def score(objective: Objective, rows: Rows, method: str = "score") -> Tensor:
-    """Return what ``method`` of the objective gives for each row, on the host, in eval mode."""
+    """Return what a method of the objective gives for each row, on the host, in eval mode.
+
+    Parameters
+    ----------
+    objective : Objective
+        On the device of the rows.
+    rows : Rows
+        What to score.
+    method : str, default="score"
+        Name of a method that takes rows (n, ...) and returns (n, ...).
+
+    Returns
+    -------
+    Tensor of shape (n, ...)
+        On the host.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdeepad import losses
+    >>> from skdeepad.engine import Rows, score
+    >>> from skdeepad.networks import MLP
+    >>> from skdeepad.objectives import DistanceObjective
+    >>> X = torch.randn(200, 4, generator=torch.Generator().manual_seed(0)).numpy()
+    >>> rows = Rows.place(X, None, (4,), torch.device("cpu"))
+    >>> objective = DistanceObjective(MLP((4,), (8, 2)), (4,), 2, losses.one_class)
+    >>> score(objective, rows).shape
+    torch.Size([200])
+    """
     objective.eval()
     with threads_for(rows.slice_size * _multiplications(objective, rows), rows.device):
         parts = [objective(method, x)[:count] for x, _, count in rows.slices()]

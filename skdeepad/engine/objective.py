@@ -15,16 +15,24 @@ if TYPE_CHECKING:
 class Batch(NamedTuple):
     """The rows of one step, on the device.
 
-    Attributes
+    Parameters
     ----------
-    x : Tensor of shape (batch, *input_shape)
+    x : Tensor of shape (batch, ...)
         Features, float32.
     y : Tensor of shape (batch,)
         Labels, int8: +1 normal, 0 unlabeled, -1 anomaly.
-    noise : dict of str to Tensor
+    noise : dict of str to Tensor, default={}
         Standard normal noise of the shapes that :meth:`Objective.noise_shapes` asked for.
-    shared : object
+    shared : object, default=None
         What :meth:`Objective.shared` returned for this batch.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdeepad.engine import Batch
+    >>> batch = Batch(torch.zeros(2, 4), torch.tensor([0, -1]))
+    >>> batch._replace(x=batch.x + 1).x.sum()  # as in Objective.prepare
+    tensor(8.)
     """
 
     x: Tensor
@@ -37,14 +45,19 @@ class Batch(NamedTuple):
 class Turn:
     """One optimiser: which loss it lowers, over which parameters, and how often.
 
-    Attributes
+    Parameters
     ----------
-    loss : str
+    loss : str, default="loss"
         Name of a method of the objective that takes a batch and returns one value a row.
-    parameters : tuple of str
+    parameters : tuple of str, default=("",)
         Prefixes of parameter names, as in ``named_parameters()``. ``("",)`` means all of them.
-    every : int
+    every : int, default=1
         The turn is taken at every ``every``-th step.
+
+    Examples
+    --------
+    >>> from skdeepad.engine import Turn
+    >>> turns = Turn("generator_loss", ("generator.",)), Turn("critic_loss", ("critic.",), every=2)
     """
 
     loss: str = "loss"
@@ -63,6 +76,29 @@ class Objective(nn.Module):
 
     The loop calls ``objective("loss", batch)``: one entry, :meth:`forward`, because that is all
     that ``torch.func.functional_call`` and ``torch.compile`` reach.
+
+    Parameters
+    ----------
+    *args, **kwargs : object
+        There are none: subclasses have an ``__init__`` of their own.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdeepad.engine import Batch, Objective
+    >>> class Length(Objective):
+    ...     def __init__(self, network):
+    ...         super().__init__()
+    ...         self.network = network
+    ...
+    ...     def score(self, x):
+    ...         return self.network(x).abs().sum(-1)
+    ...
+    ...     def loss(self, batch):
+    ...         return self.score(batch.x)
+    >>> objective = Length(torch.nn.Linear(4, 2))
+    >>> objective("loss", Batch(torch.zeros(3, 4), torch.zeros(3))).shape
+    torch.Size([3])
     """
 
     early_stopping_refusal: str | None = None

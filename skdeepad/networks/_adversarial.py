@@ -34,6 +34,13 @@ def encoder_decoder(
     References
     ----------
     Cai et al., "AGAD: Adversarial Generative Anomaly Detection", appendix A.2, table 7.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdeepad.networks import encoder_decoder
+    >>> encoder_decoder((3, 32, 32), filters=(4, 8, 8))(torch.zeros(5, 3, 32, 32)).shape
+    torch.Size([5, 3, 32, 32])
     """
     channels = input_shape[0]
     layers: list[nn.Module] = []

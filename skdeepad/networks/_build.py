@@ -86,6 +86,13 @@ def build_encoder(
     -------
     nn.Module
         On the CPU.
+
+    Examples
+    --------
+    >>> from skdeepad.networks import build_encoder
+    >>> encoder = build_encoder(None, (1, 28, 28), None, bias=False, seed=0)
+    >>> encoder.filters, encoder.dense
+    ((16, 32), (64, 32))
     """
     if network is None:
         return _from_own(
@@ -167,6 +174,14 @@ def build_decoder(
     ------
     ValueError
         If the decoder does not give back as many numbers a row as there are features.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdeepad.networks import MLP, build_decoder
+    >>> decoder = build_decoder(None, MLP((21,), (16, 8)), (21,), seed=0)
+    >>> decoder(torch.zeros(5, 8)).shape
+    torch.Size([5, 21])
     """
     if decoder is None:
         if not isinstance(encoder, MLP | LeNet):
@@ -268,10 +283,28 @@ def build_head(size: int, seed: int, outputs: int = 1) -> nn.Module:
 def code_size(network: nn.Module, input_shape: Sequence[int]) -> int:
     """Return how many numbers a row's code has.
 
+    Parameters
+    ----------
+    network : nn.Module
+        Maps rows to codes.
+    input_shape : tuple of int
+        Shape of one row.
+
+    Returns
+    -------
+    int
+        The numbers in one row of output, whatever their shape.
+
     Raises
     ------
     ValueError
         If the network cannot take rows of that shape.
+
+    Examples
+    --------
+    >>> from skdeepad.networks import code_size, lenet_mnist
+    >>> code_size(lenet_mnist(), (1, 28, 28))
+    32
     """
     return math.prod(_probe(network, input_shape, "network"))
 
@@ -279,9 +312,28 @@ def code_size(network: nn.Module, input_shape: Sequence[int]) -> int:
 def collapse_risks(network: nn.Module) -> list[str]:
     """List what lets a network map all rows to one point: bias terms and bounded activations.
 
+    Parameters
+    ----------
+    network : nn.Module
+        Maps rows to codes.
+
+    Returns
+    -------
+    list of str
+        One for each layer that has such a thing.
+
     References
     ----------
     Ruff, "Deep One-Class Learning", thesis, section 2.2.3, propositions 2 and 3.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from skdeepad.networks import collapse_risks, lenet_mnist
+    >>> collapse_risks(nn.Sequential(nn.Linear(4, 8), nn.Sigmoid()))
+    ['bias of Linear 0', 'bounded activation Sigmoid 1']
+    >>> collapse_risks(lenet_mnist())
+    []
     """
     risks = []
     for name, module in network.named_modules():
@@ -298,6 +350,25 @@ def draws_nothing(network: nn.Module | Callable[..., nn.Module]) -> bool:
 
     So do those of this package, as instances, classes or functions, and instances made of nothing
     but torch's plain layers.
+
+    Parameters
+    ----------
+    network : nn.Module or callable
+        A network, or what makes one.
+
+    Returns
+    -------
+    bool
+        False if it may.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from skdeepad.networks import MLP, draws_nothing
+    >>> draws_nothing(MLP), draws_nothing(nn.Sequential(nn.Linear(4, 8), nn.ReLU()))
+    (True, True)
+    >>> draws_nothing(nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5)))
+    False
     """
     if isinstance(network, partial):
         return draws_nothing(network.func)

@@ -75,7 +75,27 @@ def _fcn(
 def fcn_fashion_mnist(
     input_shape: Sequence[int] = (1, 28, 28), filters: Sequence[int] = (128, 128)
 ) -> nn.Sequential:
-    """Build FCDD's network for Fashion-MNIST: 413,441 parameters, receptive field 16."""
+    """Build FCDD's network for Fashion-MNIST: 413,441 parameters, receptive field 16.
+
+    Parameters
+    ----------
+    input_shape : tuple of int, default=(1, 28, 28)
+        (channels, height, width).
+    filters : sequence of int, default=(128, 128)
+        Filters of the two convolutions before the last.
+
+    Returns
+    -------
+    nn.Sequential
+        Maps (n, c, h, w) to (n, 1, h / 4, w / 4).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdeepad.networks import fcn_fashion_mnist
+    >>> fcn_fashion_mnist()(torch.zeros(5, 1, 28, 28)).shape
+    torch.Size([5, 1, 7, 7])
+    """
     return _fcn(input_shape, filters, _FASHION_MNIST)
 
 
@@ -115,9 +135,9 @@ def fcn_imagenet(
 
     Parameters
     ----------
-    input_shape : tuple of int
+    input_shape : tuple of int, default=(3, 224, 224)
         (channels, height, width).
-    filters : sequence of int
+    filters : sequence of int, default=(64, 128, 256, 256, 512, 512)
         Filters of the six convolutions before the last.
     pretrained : nn.Sequential, default=None
         Layers whose first ten replace this network's and are frozen: the ``features`` of
@@ -132,6 +152,14 @@ def fcn_imagenet(
     ------
     ValueError
         If the first ten layers of `pretrained` are not of these kinds and sizes.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdeepad.networks import fcn_imagenet
+    >>> network = fcn_imagenet((3, 64, 64), filters=(4, 4, 8, 8, 8, 8))
+    >>> network(torch.zeros(2, 3, 64, 64)).shape
+    torch.Size([2, 1, 8, 8])
     """
     network = _fcn(input_shape, filters, _IMAGENET, nn.ReLU)
     if pretrained is None:
@@ -159,7 +187,7 @@ def fcn_table(input_shape: Sequence[int], filters: Sequence[int] = (32, 32, 32))
     ----------
     input_shape : tuple of int
         (channels, 1, columns).
-    filters : sequence of int
+    filters : sequence of int, default=(32, 32, 32)
         Channels of each column's own embedding, then filters of the convolutions, which see up to
         four columns on either side.
 
@@ -167,6 +195,13 @@ def fcn_table(input_shape: Sequence[int], filters: Sequence[int] = (32, 32, 32))
     -------
     nn.Sequential
         Maps (n, channels, 1, columns) to (n, 1, 1, columns).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdeepad.networks import fcn_table
+    >>> fcn_table((1, 1, 9))(torch.zeros(5, 1, 1, 9)).shape
+    torch.Size([5, 1, 1, 9])
     """
     channels, _, columns = input_shape
     first, *others = filters

@@ -94,15 +94,87 @@ class LeNet(nn.Module):
 
 
 def lenet_mnist(input_shape: Sequence[int] = (1, 28, 28), bias: bool = False) -> LeNet:
-    """Build the papers' network for MNIST: 8 and 4 filters, code of 32."""
+    """Build the papers' network for MNIST: 8 and 4 filters, code of 32.
+
+    Parameters
+    ----------
+    input_shape : tuple of int, default=(1, 28, 28)
+        (channels, height, width).
+    bias : bool, default=False
+        Whether layers have bias terms and BatchNorm its affine ones.
+
+    Returns
+    -------
+    LeNet
+        Maps (n, c, h, w) to (n, 32).
+
+    References
+    ----------
+    Ruff et al., "Deep Semi-Supervised Anomaly Detection", ICLR 2020, appendix D.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdeepad.networks import lenet_mnist
+    >>> lenet_mnist()(torch.zeros(5, 1, 28, 28)).shape
+    torch.Size([5, 32])
+    """
     return LeNet(input_shape, filters=(8, 4), dense=(32,), bias=bias)
 
 
 def lenet_fashion_mnist(input_shape: Sequence[int] = (1, 28, 28), bias: bool = False) -> LeNet:
-    """Build the papers' network for Fashion-MNIST: 16 and 32 filters, dense 64, code of 32."""
+    """Build the papers' network for Fashion-MNIST: 16 and 32 filters, dense 64, code of 32.
+
+    Parameters
+    ----------
+    input_shape : tuple of int, default=(1, 28, 28)
+        (channels, height, width).
+    bias : bool, default=False
+        Whether layers have bias terms and BatchNorm its affine ones.
+
+    Returns
+    -------
+    LeNet
+        Maps (n, c, h, w) to (n, 32).
+
+    References
+    ----------
+    Ruff et al., "Deep Semi-Supervised Anomaly Detection", ICLR 2020, appendix D.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdeepad.networks import lenet_fashion_mnist
+    >>> lenet_fashion_mnist()(torch.zeros(5, 1, 28, 28)).shape
+    torch.Size([5, 32])
+    """
     return LeNet(input_shape, filters=(16, 32), dense=(64, 32), bias=bias)
 
 
 def lenet_cifar10(input_shape: Sequence[int] = (3, 32, 32), bias: bool = False) -> LeNet:
-    """Build the papers' network for CIFAR-10: 32, 64 and 128 filters, code of 128."""
+    """Build the papers' network for CIFAR-10: 32, 64 and 128 filters, code of 128.
+
+    Parameters
+    ----------
+    input_shape : tuple of int, default=(3, 32, 32)
+        (channels, height, width).
+    bias : bool, default=False
+        Whether layers have bias terms and BatchNorm its affine ones.
+
+    Returns
+    -------
+    LeNet
+        Maps (n, c, h, w) to (n, 128).
+
+    References
+    ----------
+    Ruff et al., "Deep Semi-Supervised Anomaly Detection", ICLR 2020, appendix D.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdeepad.networks import lenet_cifar10
+    >>> lenet_cifar10()(torch.zeros(5, 3, 32, 32)).shape
+    torch.Size([5, 128])
+    """
     return LeNet(input_shape, filters=(32, 64, 128), dense=(128,), bias=bias)
