@@ -118,6 +118,9 @@ def table6_paper(results):
         row = with_mean(name, cells, of_tables)
         row[-1] += f" ({np.mean(paper.TABLE6[name]):.1f})" if row[-1] else ""
         rows.append(row)
+    rows.append(
+        ["DeepSAD, authors' code", *("" if a is None else a for a in paper.AUTHORS_CODE), ""]
+    )
     tests = []
     for position, table in enumerate(table6.TABLES):
         runs = {name: of[position] for name, of in by_method.items()}

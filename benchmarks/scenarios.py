@@ -15,7 +15,7 @@ normal class. Pixels lie in [0, 1]. Detectors that learn from no labels are not 
 anomalies, and are run with one gamma_l only. Sizes:
 
 small
-    For a CPU: normal classes 0 to 2, 1,000 normal images, 2,000 test images, LeNets of few filters,
+    For a CPU: 1,000 normal images, 2,000 test images, LeNets of few filters,
     about 160 steps of 64 images (and 160 of pretraining) at a rate that falls along a cosine.
     Kernel methods, forests and neighbors are given the same images.
 full
@@ -39,7 +39,6 @@ from skdeepad.networks import LeNet
 SHARES = (0.0, 0.01, 0.05, 0.1, 0.2)
 KNOWN_CLASSES = (0, 1, 2, 3, 5)
 ROWS = {"small": (1000, 2000), "full": (None, None), "quick": (64, 200)}
-NORMAL = {"small": 3, "full": 10, "quick": 1}
 # Filters and dense layers.
 NETWORKS = {
     "mnist": {"small": ((8, 4), (32,)), "full": ((8, 4), (32,))},
@@ -156,7 +155,7 @@ def tasks(data, arguments):
                         continue
                     if method in WITHOUT_LABELS:
                         labeled, classes = 0.0, 0
-                    for normal in range(NORMAL[size]):
+                    for normal in map(int, arguments.normal):
                         task = {
                             "size": size,
                             "data": data,
@@ -182,10 +181,12 @@ BENCHMARKS = {
         choices={
             "sizes": (tuple(ROWS), ("small",)),
             "scenarios": (("i", "ii", "iii"), ("i", "ii", "iii")),
+            "normal": (tuple("0123456789"), tuple("0123456789")),
         },
         quick={
             "sizes": ["quick"],
             "scenarios": ["i"],
+            "normal": ["0"],
             "seeds": [0],
             "methods": ["DeepSAD", "SSAD hybrid", "OneClassSVM"],
         },

@@ -191,8 +191,10 @@ def test_methods_without_labels_have_no_runs_that_differ_by_labels_alone():
         seeds=[0],
         methods=["DeepSVDD", "RandomForest", "DeepSAD"],
         scenarios=["i", "ii", "iii"],
+        normal=["4"],
     )
-    tasks = [task for task in scenarios.tasks("mnist", arguments) if task["normal"] == 0]
+    tasks = scenarios.tasks("mnist", arguments)
+    assert {task["normal"] for task in tasks} == {4}
     by_method = {
         method: [task for task in tasks if task["method"] == method] for method in arguments.methods
     }
