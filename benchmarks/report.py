@@ -47,7 +47,12 @@ def methods_of(results):
 
 
 def titled(title, *parts):
-    return "\n\n".join([f"{title}\n{'-' * len(title)}", *parts])
+    return "\n\n".join([f"{title}\n{'^' * len(title)}", *parts])
+
+
+def figures(header, rows):
+    """Lay out a table whose cells are not wrapped."""
+    return f".. rst-class:: figures\n\n{table_rst(header, rows)}"
 
 
 def made_from(results, command):
@@ -132,10 +137,10 @@ def table6_paper(results):
         f"brackets. {LEGEND} As in the paper, DeepSVDD and SSDGM are the better of their variants "
         "on each table, and the shallow and hybrid methods' parameters are chosen on 10% of the "
         "test rows.",
-        table_rst(["", *table6.TABLES, "mean"], rows),
+        figures(["", *table6.TABLES, "mean"], rows),
         "The best against the second best, Wilcoxon's signed-rank test over the seeds that both "
         "have (★: p < 0.05):",
-        table_rst(["", "first", "second", "p"], tests),
+        figures(["", "first", "second", "p"], tests),
     )
 
 
@@ -148,7 +153,7 @@ def table6_setting(results, setting, title, field, meaning):
         cells = [mean_and_deviation(v, full=10) for v in of_tables]
         rows.append(with_mean(method, cells, of_tables))
     rows.sort(key=lambda row: float(row[-1] or 0), reverse=field != "seconds")
-    table = table_rst(["", *table6.TABLES, "mean"], rows)
+    table = figures(["", *table6.TABLES, "mean"], rows)
     return titled(title, f"{meaning}, mean ± standard deviation over the seeds.", table)
 
 
@@ -248,12 +253,12 @@ def scenario(results, data, name, title):
         for here, r in zip(by_point, runs, strict=True):
             here[method] = r
         rows.append([method, *cells])
-    last = ["best against second"]
+    best = ["the best"]
     for here in by_point:
-        first, second, p = first_against_second(here)
-        last.append(f"{first}, {second}: p = {p:.3f}{' ★' * (p < 0.05)}")
+        first, _, p = first_against_second(here)
+        best.append(f"{first}, p = {p:.3f}{' ★' * (p < 0.05)}")
     header = [meaning, *(f"{mark:g}" if name == "iii" else f"{mark:.2f}" for mark in marks)]
-    return titled(f"{title} ({name}): {meaning}", table_rst(header, [*rows, last]))
+    return titled(f"{title} ({name}): {meaning}", figures(header, [*rows, best]))
 
 
 def draw_scenarios(results, data):
@@ -293,7 +298,7 @@ def report_scenarios():
             write(
                 f"{data}_{size}",
                 f"Size {size}, normal classes {told}. Mean ROC AUC in % ± standard deviation over "
-                f"normal classes and seeds. {LEGEND}",
+                f"normal classes and seeds. {LEGEND} p is that of the best against the second.",
                 *(scenario(results, data, name, "Scenario") for name in SCENARIOS),
                 made_from(results, f"python -m benchmarks {data}"),
             )
@@ -318,7 +323,7 @@ def exposure_section(results, size, data):
         seconds = np.median(values(results, "seconds", method=method))
         rows.append([method, *cells, beside_paper([np.mean(mean)], expected), f"{seconds:.0f}"])
     header = ["", *(CLASSES[data][label] for label in normal), "mean", "seconds"]
-    return titled(f"{data}, {size}", table_rst(header, rows))
+    return titled(f"{data}, {size}", figures(header, rows))
 
 
 def report_exposure():
@@ -377,7 +382,7 @@ def report_agad():
         header = ["normal class", "rate", "labeled", "last epoch", "best epoch", "second half"]
         header += ["resets", "seconds"]
         of_size = chosen(results, size=size)
-        parts += [titled(f"Size {size}", table_rst(header, map(agad_row, of_size)))] * bool(of_size)
+        parts += [titled(f"Size {size}", figures(header, map(agad_row, of_size)))] * bool(of_size)
     write(
         "agad",
         "ROC AUC in %: after the last epoch, which is the result; of the best epoch, which one "
@@ -399,7 +404,7 @@ def report_defects():
             for method in defects.METHODS
             if (of := chosen(results, side=side, method=method))
         ]
-        table = table_rst(["", *fields.values()], rows)
+        table = figures(["", *fields.values()], rows)
         parts += [titled(f"{side} x {side} pixels", table)] * bool(rows)
     write(
         "defects",
@@ -413,45 +418,49 @@ def report_defects():
 # Defaults and speed
 
 
-def by_table(results, method, field):
-    """Return the mean over seeds for each table."""
-    runs = sorted(chosen(results, method=method), key=lambda r: r["data"])
-    return {
-        table: float(np.mean([r[field] for r in of_table]))
-        for table, of_table in groupby(runs, key=lambda r: r["data"])
-    }
+def table_means(of_runs):
+    """Return the mean over seeds for each table, given a value for each (table, seed)."""
+    return [
+        float(np.mean([of_runs[run] for run in runs]))
+        for _, runs in groupby(sorted(of_runs), key=lambda run: run[0])
+    ]
+
+
+def by_run(results, method, field):
+    return {(r["data"], r["seed"]): r[field] for r in chosen(results, method=method)}
 
 
 def against_deep_sad(results, method, field):
-    """Lay out the mean difference to DeepSAD over tables and its standard error."""
-    ours, theirs = by_table(results, "DeepSAD", field), by_table(results, method, field)
-    both = ours.keys() & theirs.keys()
-    differences = [theirs[table] - ours[table] for table in both]
-    if method == "DeepSAD" or len(differences) < 2:
+    """Lay out the mean difference to DeepSAD over tables, paired by run, and its standard error."""
+    theirs, ours = by_run(results, "DeepSAD", field), by_run(results, method, field)
+    means = table_means({run: ours[run] - theirs[run] for run in ours.keys() & theirs.keys()})
+    if method == "DeepSAD" or len(means) < 2:
         return ""
-    error = np.std(differences, ddof=1) / np.sqrt(len(differences))
-    return f"{np.mean(differences):+.1f}±{error:.1f}"
+    return f"{np.mean(means):+.1f}±{np.std(means, ddof=1) / np.sqrt(len(means)):.1f}"
 
 
 def defaults_row(results, method):
-    cells = [method, len(by_table(results, method, "auc"))]
-    for field in ("auc", "ap"):
-        cells.append(f"{np.mean(list(by_table(results, method, field).values())):.1f}")
-        cells.append(against_deep_sad(results, method, field))
-    rest = (
-        list(by_table(results, method, field).values()) for field in ("false_alarms", "seconds")
-    )
-    return [*cells, *(f"{np.mean(of):.1f}" for of in rest)]
+    means = {
+        field: table_means(by_run(results, method, field))
+        for field in ("auc", "ap", "false_alarms", "seconds")
+    }
+    figure = {field: f"{np.mean(of_tables):.1f}" for field, of_tables in means.items()}
+    auc, ap = (against_deep_sad(results, method, field) for field in ("auc", "ap"))
+    cells = [figure["auc"], auc, figure["ap"], ap, figure["false_alarms"], figure["seconds"]]
+    return [method, len(means["auc"]), *cells]
 
 
 def defaults_by_group(results, methods):
     groups = list(dict.fromkeys(map(standins.group, standins.names())))
     rows = []
     for method in methods:
-        means = by_table(results, method, "auc")
-        of_groups = [[v for t, v in means.items() if standins.group(t) == g] for g in groups]
+        runs = by_run(results, method, "auc")
+        of_groups = [
+            table_means({run: auc for run, auc in runs.items() if standins.group(run[0]) == group})
+            for group in groups
+        ]
         rows.append([method, *(f"{np.mean(of):.1f}" if of else "" for of in of_groups)])
-    return table_rst(["", *groups], rows)
+    return figures(["", *groups], rows)
 
 
 def report_defaults():
@@ -459,23 +468,17 @@ def report_defaults():
     methods = methods_of(results)
     changes = [method for method in methods if "=" in method]
     others = [method for method in methods if "=" not in method]
-    others.sort(key=lambda m: -np.mean(list(by_table(results, m, "auc").values())))
+    others.sort(key=lambda m: -np.mean(table_means(by_run(results, m, "auc"))))
     header = ["", "tables", "ROC AUC", "to DeepSAD", "average precision", "to DeepSAD"]
     header += ["normal rows flagged", "seconds"]
-    sections = [
-        titled(title, table_rst(header, [defaults_row(results, method) for method in of]))
-        for title, of in (
-            ("Everyone's defaults", others),
-            ("DeepSAD with one default changed", changes),
-        )
-        if of
-    ]
+    write("defaults_methods", figures(header, [defaults_row(results, m) for m in others]))
     write(
         "defaults",
-        "Figures in %, means over tables; differences to DeepSAD are paired by table, ± standard "
-        "error. Flagged: new normal rows beyond the default threshold.",
-        *sections,
         titled("ROC AUC by group of tables", defaults_by_group(results, others)),
+        titled(
+            "DeepSAD with one default changed",
+            figures(header, [defaults_row(results, m) for m in changes]),
+        ),
         made_from(results, "python -m benchmarks defaults"),
     )
 
@@ -503,7 +506,7 @@ def report_speed():
         "speed",
         f"Median seconds to fit n rows of shuttle (9 features); the last two columns are those of "
         f"n = {sizes[-2]:,}.",
-        table_rst(header, rows),
+        figures(header, rows),
         made_from(results, "python -m benchmarks speed"),
     )
 

@@ -63,7 +63,7 @@ html_theme = "pydata_sphinx_theme"
 html_title = "skdeepad"
 html_static_path = ["_static"]
 html_css_files = ["skdeepad.css"]
-html_sidebars = {"*": [], "evidence/*": []}
+html_sidebars = {"index": [], "changes": []}
 html_theme_options = {
     "show_prev_next": False,
     "navigation_with_keys": False,
