@@ -147,14 +147,16 @@ def table6_paper(results):
 def table6_setting(results, setting, title, field, meaning):
     """One field of one setting by table, in the order of the means."""
     results = [r for r in chosen(results, setting=setting) if field in r]
+    most = len({r["seed"] for r in results})
     rows = []
     for method in methods_of(results):
         of_tables = [values(results, field, method=method, data=t) for t in table6.TABLES]
-        cells = [mean_and_deviation(v, full=10) for v in of_tables]
+        cells = [mean_and_deviation(v, full=most) for v in of_tables]
         rows.append(with_mean(method, cells, of_tables))
-    rows.sort(key=lambda row: float(row[-1] or 0), reverse=field != "seconds")
+    rows.sort(key=lambda row: float(row[-1] or 0), reverse=field in ("auc", "ap"))
     table = figures(["", *table6.TABLES, "mean"], rows)
-    return titled(title, f"{meaning}, mean ± standard deviation over the seeds.", table)
+    over = f"mean ± standard deviation over {most} seeds, or as many as stand in brackets"
+    return titled(title, f"{meaning}, {over}.", table)
 
 
 def table6_seconds(results):
@@ -201,14 +203,12 @@ def report_table6():
     write(
         "table6_user",
         *(
-            table6_setting(
-                results, "user", f"A user's setting: {text.lower()}", field, meaning[field]
-            )
+            table6_setting(results, "user", f"A user's setting: {text}", field, meaning[field])
             for field, text in (
                 ("auc", "ROC AUC"),
-                ("ap", "Average precision"),
-                ("false_alarms", "False alarms"),
-                ("seconds", "Seconds"),
+                ("ap", "average precision"),
+                ("false_alarms", "false alarms"),
+                ("seconds", "seconds"),
             )
         ),
     )

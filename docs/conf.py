@@ -63,14 +63,15 @@ html_theme = "pydata_sphinx_theme"
 html_title = "skdeepad"
 html_static_path = ["_static"]
 html_css_files = ["skdeepad.css"]
-html_sidebars = {"index": [], "changes": []}
+# The evidence has wide tables.
+html_sidebars = {"index": [], "changes": [], "evidence/*": []}
 html_theme_options = {
     "show_prev_next": False,
     "navigation_with_keys": False,
     "show_toc_level": 2,
     "header_links_before_dropdown": 5,
     "navbar_end": ["theme-switcher"],
-    "secondary_sidebar_items": ["page-toc"],
+    "secondary_sidebar_items": {"**": ["page-toc"], "evidence/*": []},
     "footer_start": ["copyright"],
     "footer_end": [],
 }
