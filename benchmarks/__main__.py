@@ -19,9 +19,9 @@ report
 
 Results are appended to ``benchmarks/results/NAME.jsonl`` as they come, with versions, seed, device
 and commit; what is there already is not run again. ``--quick`` runs a little of everything, of one
-benchmark or of all, and keeps no results. ``python -m benchmarks NAME --help`` tells what can be
-chosen. Measurements of another form have scripts of their own: ``overhead``, ``stacked``, ``gpu``,
-``ssad``, ``check_estimators``.
+benchmark or of all, and does not add to these. ``python -m benchmarks NAME --help`` tells what can
+be chosen. Measurements of another form have scripts of their own: ``overhead``, ``stacked``,
+``gpu``, ``ssad``, ``standins``, ``check_estimators``.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ import importlib
 import sys
 from pathlib import Path
 
+from benchmarks.peers import PEERS, is_installed
 from benchmarks.running import QUICK, RESULTS, Options, load, run_missing
 
 MODULES = {
@@ -44,13 +45,15 @@ MODULES = {
     "defaults": "defaults",
     "speed": "speed",
 }
-SCRIPTS = ("report", "overhead", "stacked", "gpu", "ssad", "check_estimators")
+SCRIPTS = ("report", "overhead", "stacked", "gpu", "ssad", "standins", "check_estimators")
 
 
 def seeds(text):
     """Read "5" as seeds 0 to 4, and "2,7" as these two."""
     if "," in text:
         return [int(part) for part in text.split(",") if part]
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError("expected a number of seeds, or a list such as 0,3")
     return list(range(int(text)))
 
 
@@ -67,44 +70,56 @@ def parse(name, benchmark, given):
         parser.add_argument(f"--{option}", nargs="+", choices=choices)
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
     parser.add_argument("--n-jobs", type=int, default=1, help="processes")
-    parser.add_argument("--quick", action="store_true", help="a little of it, kept nowhere")
-    parser.add_argument("--results", type=Path, default=RESULTS / f"{name}.jsonl")
+    parser.add_argument("--quick", action="store_true", help="a little of it, and begin anew")
+    parser.add_argument("--results", type=Path, help="a file of JSON lines to append to")
     arguments = parser.parse_args(given)
+    there = [name for name in benchmark.methods if name not in PEERS or is_installed(name)]
+    absent = [name for name in arguments.methods or () if name not in there]
+    if absent:
+        parser.error(f"{', '.join(absent)}: needs PyOD, as in pip install -e '.[benchmarks]'")
     fallback = {
+        "results": RESULTS / f"{name}.jsonl",
         "data": benchmark.data,
-        "methods": benchmark.methods,
+        "methods": there,
         "seeds": range(benchmark.seeds),
         **{option: default for option, (_, default) in benchmark.choices.items()},
     }
     if arguments.quick:
-        fallback |= benchmark.quick
-        arguments.results = QUICK / f"{name}.jsonl"
-        arguments.results.unlink(missing_ok=True)
+        fallback |= {"results": QUICK / f"{name}.jsonl"} | benchmark.quick
     for option, value in fallback.items():
         if getattr(arguments, option) is None:
             setattr(arguments, option, value)
+    arguments.methods = [method for method in arguments.methods if method in there]
     return arguments
 
 
 def run(name, given):
+    """Run a benchmark; return how many of its runs failed."""
     benchmark = importlib.import_module(f"benchmarks.{MODULES[name]}").BENCHMARKS[name]
     arguments = parse(name, benchmark, given)
-    tasks = benchmark.tasks(arguments)
-    if not tasks:
-        raise SystemExit(f"{name}: no run is both among these methods and among these settings.")
     options = Options(arguments.device, arguments.quick)
-    run_missing(benchmark, tasks, options, arguments.results, arguments.n_jobs)
-    print(f"{name}: {len(load(arguments.results))} results in {arguments.results.name}")
+    if arguments.results.parent == QUICK:
+        arguments.results.unlink(missing_ok=True)
+    try:
+        tasks = benchmark.tasks(arguments)
+        if not tasks:
+            raise SystemExit(f"{name}: there is nothing to run for these options.")
+        failed = run_missing(benchmark, tasks, options, arguments.results, arguments.n_jobs)
+    except FileNotFoundError as error:
+        raise SystemExit(f"{name}: {error}") from error
+    print(f"{name}: {len(load(arguments.results))} results in {arguments.results}")
+    return len(failed)
 
 
 def main():
     name, *given = sys.argv[1:] or ["--help"]
     if name == "--quick":
-        for each in MODULES:
-            run(each, ["--quick", *given])
-    elif name in MODULES:
-        run(name, given)
-    elif name in SCRIPTS:
+        failed = sum(run(each, ["--quick", *given]) for each in MODULES)
+        raise SystemExit(f"{failed} runs failed." if failed else None)
+    if name in MODULES:
+        failed = run(name, given)
+        raise SystemExit(f"{failed} runs failed." if failed else None)
+    if name in SCRIPTS:
         sys.argv = [f"python -m benchmarks {name}", *given]
         importlib.import_module(f"benchmarks.{name}").main()
     else:

@@ -127,7 +127,7 @@ BENCHMARKS = {
         data=tuple(CLASSES),
         methods=("AGAD",),
         seeds=1,
-        choices={"sizes": (tuple(EPOCHS), ("small",)), "schedules": (SCHEDULES, SCHEDULES)},
+        choices={"sizes": (("small", "full"), ("small",)), "schedules": (SCHEDULES, SCHEDULES)},
         quick={"sizes": ["quick"], "schedules": ["cosine"]},
     )
 }

@@ -23,14 +23,16 @@ import torch
 from scipy.ndimage import gaussian_filter
 from sklearn.metrics import roc_auc_score
 
-from benchmarks.images import folder
+from benchmarks.images import data_file
 from benchmarks.running import Benchmark, Options, prepare
 from skdeepad import FCDD, HSC, AutoEncoder, HeatmapDisplay
+from skdeepad.engine import resolve_device
 from skdeepad.losses import pseudo_huber
 from skdeepad.synthetic import confetti
 
 N_LABELED = 10
 FILTERS = {64: (8, 16, 16, 8), 128: None}
+RECEPTIVE_FIELD = {64: 22, 128: 62}
 EPOCHS = {64: 20, 128: 100}
 BATCH_SIZE = {64: 32, 128: 128}
 AUGMENT = ["flip", "crop", "color"]
@@ -38,7 +40,7 @@ AUGMENT = ["flip", "crop", "color"]
 
 def tiles(side):
     """Return standardized images (n, 1, side, side), masks, labels and groups."""
-    with np.load(folder() / "defects" / "magnetic_tile.npz") as file:
+    with np.load(data_file("defects/magnetic_tile.npz")) as file:
         images, masks, y, groups = (file[name] for name in ("images", "masks", "y", "group"))
     blocks = (len(images), side, images.shape[1] // side, side, images.shape[2] // side)
     images = images.reshape(blocks).mean((2, 4))[:, None].astype(np.float32)
@@ -109,7 +111,8 @@ def fcdd(task, labels=False, masks=False, blobs=True):
 
 def smoothed(maps):
     """Spread maps as FCDD's are, by a Gaussian of a quarter of its receptive field."""
-    return gaussian_filter(maps, (0, 22 / 4, 22 / 4))
+    deviation = RECEPTIVE_FIELD[maps.shape[-1]] / 4
+    return gaussian_filter(maps, (0, deviation, deviation))
 
 
 def residuals(task):
@@ -170,7 +173,7 @@ def run(tasks, options):
             "pixel_auc": 100 * roc_auc_score(truth.ravel(), maps.ravel()),
             "tile_auc": 100 * float(np.mean(of_tiles)),
             "seconds": round(seconds, 1),
-            "device": options.device,
+            "device": str(resolve_device(options.device)),
         }
     ]
 

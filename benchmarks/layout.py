@@ -44,7 +44,8 @@ def first_against_second(by_method):
     """Return the two best methods and the p-value of Wilcoxon's signed-rank test between them.
 
     ``by_method`` has a dict of AUC by run for each method; runs that both have are paired. The
-    p-value is nan where there are fewer than two pairs, or no difference.
+    p-value is nan where there are fewer than six pairs, with which it cannot be below 0.05, or no
+    difference.
     """
     means = {method: np.mean(list(runs.values())) for method, runs in by_method.items() if runs}
     first, second = [*sorted(means, key=means.get, reverse=True), "", ""][:2]
@@ -52,6 +53,6 @@ def first_against_second(by_method):
         return first, second, float("nan")
     both = sorted(by_method[first].keys() & by_method[second].keys())
     pairs = [(by_method[first][run], by_method[second][run]) for run in both]
-    if len(pairs) < 2 or all(a == b for a, b in pairs):
+    if len(pairs) < 6 or all(a == b for a, b in pairs):
         return first, second, float("nan")
     return first, second, float(wilcoxon(*zip(*pairs, strict=True)).pvalue)

@@ -38,9 +38,12 @@ MAKERS = {
     "PyOD DeepSVDD": pyod_deep_svdd,
     "PyOD AutoEncoder": pyod_auto_encoder,
 }
-PEERS = tuple(
-    name for name in MAKERS if not name.startswith("PyOD") or importlib.util.find_spec("pyod")
-)
+PEERS = tuple(MAKERS)
+
+
+def is_installed(name):
+    """Tell whether the library that a peer comes from is there."""
+    return not name.startswith("PyOD") or importlib.util.find_spec("pyod") is not None
 
 
 class Peer(BaseEstimator):

@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import subprocess
 import time
+import traceback
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,9 @@ from typing import NamedTuple
 
 import joblib
 import torch
+from threadpoolctl import threadpool_limits
 
+from skdeepad.engine import resolve_device
 from skdeepad.stacking import Fit, fit_together, why_not_stacked
 
 RESULTS = Path(__file__).parent / "results"
@@ -63,8 +66,13 @@ class Benchmark:
 
 
 def load(path):
-    """Return the results in a file of JSON lines."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    """Return the results in a file of JSON lines, but for a last line that was cut off."""
+    text = path.read_text() if path.exists() else ""
+    whole, _, cut_off = text.rpartition("\n")
+    if cut_off:
+        print(f"{path}: the last line is not complete and is dropped.")
+        path.write_text(whole + "\n" * bool(whole))
+    return [json.loads(line) for line in whole.splitlines()]
 
 
 def missing(tasks, results):
@@ -84,46 +92,65 @@ def made_with():
         command = ["git", "-C", str(root), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
-    changed = git("status", "--porcelain", "--", "skdeepad", "benchmarks/*.py")
+    try:
+        changed = git("status", "--porcelain", "--", "skdeepad", "benchmarks/*.py")
+        commit = git("rev-parse", "--short=9", "HEAD") + "+" * bool(changed)
+    except (OSError, subprocess.CalledProcessError):  # no git, or no checkout
+        commit = None
     versions = {}
     for name in PACKAGES:
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return {"commit": git("rev-parse", "--short=9", "HEAD") + "+" * bool(changed)} | {
-        "versions": versions
-    }
+    return {"commit": commit, "versions": versions}
 
 
 def run_missing(benchmark, tasks, options, path, n_jobs):
-    """Run those tasks that have no result yet, and append what comes of them."""
+    """Run those tasks that have no result yet, append what comes of them, return what failed."""
+    code = made_with()  # what is loaded, not what is there at the end
     tasks = missing(tasks, load(path))
     groups = {}
     for task in tasks:
         groups.setdefault(benchmark.together(task), []).append(task)
-    total, done, start = sum(map(len, groups.values())), 0, time.perf_counter()
+    done, failed, start = 0, [], time.perf_counter()
     parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered", pre_dispatch=n_jobs)
     path.parent.mkdir(parents=True, exist_ok=True)
-    for results in parallel(
+    for group, results, error in parallel(
         joblib.delayed(run_group)(benchmark.run, group, options) for group in groups.values()
     ):
         with path.open("a") as file:
-            file.writelines(json.dumps(result | made_with()) + "\n" for result in results)
+            file.writelines(json.dumps(result | code) + "\n" for result in results)
+        done += len(group)
+        left = (time.perf_counter() - start) / done * (len(tasks) - done)
         for result in results:
-            done += 1
-            left = (time.perf_counter() - start) / done * (total - done)
-            print(f"{done}/{total} {told(tasks[0], result)}; {left / 60:.0f} min left", flush=True)
+            told = tell(group[0], result)
+            print(f"{done}/{len(tasks)} {told}; {left / 60:.0f} min left", flush=True)
+        if error:
+            failed += group
+            print(f"{done}/{len(tasks)} failed: {group}\n{error}", flush=True)
+    return failed
 
 
 def run_group(run, tasks, options):
-    """Run some tasks in one thread, as processes share the cores; return tasks and measures."""
-    if options.device != "cuda":
+    """Run some tasks in one thread, as processes share the cores.
+
+    Returns the tasks, tasks and measures as results, and a traceback or None.
+    """
+    on_cpu = resolve_device(options.device).type == "cpu"
+    if on_cpu:
         torch.set_num_threads(1)
-    return [task | measured for task, measured in zip(tasks, run(tasks, options), strict=True)]
+    try:
+        with threadpool_limits(1 if on_cpu else None):
+            measured = run(tasks, options)
+    except FileNotFoundError:  # it would be missing for all of them
+        raise
+    except Exception:
+        return tasks, [], traceback.format_exc()
+    return tasks, [task | of for task, of in zip(tasks, measured, strict=True)], None
 
 
-def told(task, result):
+def tell(task, result):
     """Lay out a result in a line."""
     names = [str(result[name]) for name in task]
     figures = f"{result['auc']:.1f} " if "auc" in result else ""
@@ -158,10 +185,15 @@ def fit_and_measure(runs, options):
             **run.measure(fit.estimator),
             "seconds": round(fit.seconds, 3),
             "stacked": n_alike if why_not_stacked(fit.estimator) is None else 1,
-            "device": str(getattr(fit.estimator, "device_", "cpu")),
+            "device": device_of(fit.estimator),
         }
         for run, fit in zip(runs, fits, strict=True)
     ]
+
+
+def device_of(fitted):
+    """Return where a detector, or its autoencoder, was trained."""
+    return str(getattr(getattr(fitted, "autoencoder_", fitted), "device_", "cpu"))
 
 
 def prepare(estimator, seed, options):

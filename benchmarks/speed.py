@@ -2,7 +2,7 @@
 
 Run as ``python -m benchmarks speed`` with shuttle in ``SKDEEPAD_DATA``. Rows of shuttle are drawn
 at random, 1% of them labeled anomalies, 5% hidden ones, standardized; scores are those of 5,000
-others. Each is fitted alone, in one thread on a CPU. Kernel methods and neighbors, whose time grows
+others. Each is fitted alone, on a CPU in one thread. Kernel methods and neighbors, whose time grows
 with the square of the number of rows, stop at 10,000.
 
 Times of a training step against a bare loop are measured by ``python -m benchmarks overhead``,
@@ -21,6 +21,7 @@ from benchmarks.peers import PEERS
 from benchmarks.running import Benchmark, Run, fit_and_measure
 from benchmarks.table6 import DEFAULTS, WITHOUT_LABELS, make_detector
 from skdeepad.datasets import load_odds
+from skdeepad.engine import resolve_device
 
 SIZES = (500, 2000, 10000, 30000)
 SQUARE = ("SSAD", "OneClassSVM", "LocalOutlierFactor", "HybridDetector")
@@ -58,8 +59,9 @@ def run(tasks, options):
 
 
 def tasks(arguments):
+    on = str(resolve_device(arguments.device))
     return [
-        {"data": "shuttle", "method": method, "n": n, "seed": seed}
+        {"data": "shuttle", "method": method, "n": n, "on": on, "seed": seed}
         for seed in arguments.seeds
         for n in SIZES
         for method in arguments.methods

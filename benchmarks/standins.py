@@ -1,8 +1,8 @@
 """Stand-ins for the tables that anomaly detectors are benchmarked on.
 
 44 tables of the kind anomaly detectors are benchmarked on: 80 to 10,000 rows, 3 to 1,555 columns,
-1% to 40% anomalies. Training defaults are judged on them (:mod:`benchmarks.defaults`), so that
-the published tables themselves stay unseen. Groups:
+1% to 40% anomalies. Training defaults are judged on them (:mod:`benchmarks.defaults`), rather than
+on the tables of published comparisons, of which the ODDS tables alone are among them. Groups:
 
 odds
     Six tables of the ODDS library (shuttle: a sample of 10,000 rows).
@@ -51,6 +51,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.mixture import GaussianMixture
 from sklearn.preprocessing import StandardScaler
 
+from benchmarks.images import data_file
 from benchmarks.layout import table_rst
 from skdeepad.datasets import load_odds
 
@@ -66,16 +67,6 @@ def part(X, is_anomaly):
 
 def sample(X, n, rng):
     return rng.choice(X, n, replace=False)
-
-
-def data_file(path):
-    """Return the path of a file in the folder of the data."""
-    folder = os.environ.get("SKDEEPAD_DATA")
-    if not folder:
-        raise FileNotFoundError(
-            f"{path} is needed and SKDEEPAD_DATA is not set. Expected the folder of the data there."
-        )
-    return Path(folder).expanduser() / path
 
 
 # Real tables.

@@ -8,8 +8,9 @@ paper
 defaults
     The same splits and labels, everyone's defaults.
 tenth
-    The same, with the paper's network and the defaults, but for a tenth of the authors' steps (300
-    epochs of batches of 128, the last incomplete one dropped), pretraining included.
+    The same, with eight of the paper's networks beside each other and the defaults, but for a tenth
+    of the authors' steps (300 epochs of batches of 128, the last incomplete one dropped),
+    pretraining included.
 user
     70:30 split, all training anomalies left in, 5% of them labeled, everyone's defaults.
 
@@ -93,6 +94,9 @@ def tenth_of(authors_steps, sizes, n_train):
 
 
 DEFAULTS = {cls.__name__: cls for cls in OURS}
+# Its parts' parameters can be set only where they are given.
+DEFAULTS["HybridDetector"] = lambda: HybridDetector(autoencoder=AutoEncoder())
+ALONE = (*PEERS, "SSAD", "HybridDetector")
 SETTINGS = {
     "paper": (*paper_settings((8,)), *shallow.NAMES),
     "defaults": (*DEFAULTS, *PEERS),
@@ -161,7 +165,7 @@ def together(task):
     method, where = task["method"], (task["setting"], task["data"])
     if method in shallow.NAMES:
         return *where, shallow.space(method), task["seed"]
-    return *where, method, task["seed"] if method in PEERS else None
+    return *where, method, task["seed"] if method in ALONE else None
 
 
 def tasks(arguments):

@@ -1,28 +1,30 @@
 """The benchmarks' own arithmetic: runs, resuming, peers, layout."""
 
 import json
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import wilcoxon
+from sklearn.svm import OneClassSVM
 
 from benchmarks import __main__ as entry
-from benchmarks import layout, paper, peers, running, scenarios, table6
+from benchmarks import layout, paper, peers, running, scenarios, shallow, table6
 from benchmarks.running import Benchmark, Options, Run, fit_and_measure, run_missing
 from skdeepad import DeepSAD
 
 CPU = Options("cpu")
 
 
-def counting(ran, fails_at=None):
-    """Return a benchmark that notes what it has run."""
+def counting(ran, error=None):
+    """Return a benchmark that notes what it has run, and fails at seed 2 if there is an error."""
 
     def run(tasks, options):
         ran.append([task["seed"] for task in tasks])
-        if fails_at in ran[-1]:
-            raise KeyboardInterrupt
+        if error is not None and 2 in ran[-1]:
+            raise error
         return [{"auc": 50.0 + task["seed"], "seconds": 0.1, "device": "cpu"} for task in tasks]
 
     def tasks(arguments):
@@ -47,7 +49,7 @@ def test_runs_that_go_together_are_handed_over_together(tmp_path):
 def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path, capsys):
     path, ran = tmp_path / "r.jsonl", []
     with pytest.raises(KeyboardInterrupt):
-        run_seeds(counting(ran, fails_at=2), range(4), path)
+        run_seeds(counting(ran, KeyboardInterrupt), range(4), path)
     assert [result["seed"] for result in running.load(path)] == [0, 1]
     ran.clear()
     run_seeds(counting(ran), range(4), path)
@@ -55,6 +57,36 @@ def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path, capsys):
     run_seeds(counting(ran), range(4), path)
     assert ran == [[2, 3]]
     assert "2/2 d m 3: 53.0 (0.1 s); 0 min left" in capsys.readouterr().out
+
+
+def test_a_run_that_fails_does_not_end_the_others(tmp_path, capsys):
+    path, ran = tmp_path / "r.jsonl", []
+    benchmark = counting(ran, ValueError("no good"))
+    tasks = benchmark.tasks(SimpleNamespace(seeds=range(6)))
+    assert run_missing(benchmark, tasks, CPU, path, n_jobs=1) == tasks[2:4]
+    assert [result["seed"] for result in running.load(path)] == [0, 1, 4, 5]
+    assert "ValueError: no good" in capsys.readouterr().out
+
+
+def test_missing_data_end_the_run_with_a_message(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        run_seeds(counting([], FileNotFoundError("shuttle")), range(6), tmp_path / "r.jsonl")
+
+
+def test_a_line_that_was_cut_off_is_dropped(tmp_path):
+    path = tmp_path / "r.jsonl"
+    path.write_text('{"seed": 1}\n{"se')
+    assert running.load(path) == [{"seed": 1}]
+    assert path.read_text() == '{"seed": 1}\n'
+    path.write_text('{"se')
+    assert running.load(path) == []
+
+
+def test_done_is_what_agrees_in_everything_that_tells_a_task():
+    task = {"data": "a", "method": "m", "size": "small", "seed": 0}
+    assert running.missing([task], [task | {"auc": 1.0}]) == []
+    for name in task:
+        assert running.missing([task], [task | {name: "other", "auc": 1.0}]) == [task]
 
 
 def test_results_say_what_made_them(tmp_path):
@@ -86,6 +118,7 @@ def test_seeds_are_fitted_as_one_and_come_out_as_if_alone(rows):
         alone = made().set_params(random_state=seed, device="cpu").fit(X, y)
         assert_allclose(result["scores"], alone.anomaly_score(X), rtol=1e-3)
         assert result["seconds"] > 0
+        assert result["device"] == "cpu"
     assert not np.allclose(together[0]["scores"], together[1]["scores"], rtol=1e-2)
 
 
@@ -105,7 +138,16 @@ def test_quick_runs_are_short(rows):
     }
 
 
-@pytest.mark.parametrize("name", peers.PEERS)
+def test_parts_of_a_detector_are_made_ready_too():
+    detector = table6.DEFAULTS["HybridDetector"]()
+    running.prepare(detector, 7, Options("cpu", quick=True))
+    parameters = detector.get_params()
+    assert parameters["random_state"] == parameters["autoencoder__random_state"] == 7
+    assert parameters["autoencoder__device"] == "cpu"
+    assert parameters["autoencoder__n_epochs"] == 2
+
+
+@pytest.mark.parametrize("name", [name for name in peers.PEERS if peers.is_installed(name)])
 @pytest.mark.filterwarnings("ignore")
 def test_peers_score_anomalies_higher_and_are_not_shown_the_labeled(name, rows):
     X, y = rows
@@ -136,10 +178,9 @@ def test_quick_runs_are_a_part_of_the_whole(name):
     benchmark = module.BENCHMARKS[name]
     assert set(benchmark.quick.get("data", benchmark.data)) <= set(benchmark.data)
     assert set(benchmark.quick.get("methods", benchmark.methods)) <= set(benchmark.methods)
-    for option, (choices, default) in benchmark.choices.items():
-        assert set(default) | set(benchmark.quick.get(option, default)) <= set(choices)
     arguments = entry.parse(name, benchmark, ["--quick", "--device", "cpu"])
     assert arguments.results.parent == running.QUICK
+    assert 0 < len(benchmark.tasks(arguments)) < 40
 
 
 def test_an_unknown_benchmark_is_an_error(monkeypatch):
@@ -163,9 +204,9 @@ def test_scenarios_are_the_papers():
 
 @pytest.fixture
 def ten_classes(monkeypatch):
-    """Images of one pixel, which is their class, in place of a data set's."""
+    """Images of two pixels, their class and their number, in place of a data set's."""
     labels = np.repeat(np.arange(10), 500)
-    images = labels.astype(np.uint8)[:, None, None, None]
+    images = np.stack([labels, np.arange(5000)], axis=1).astype(np.uint16)[:, None, None]
     monkeypatch.setattr(scenarios, "read", lambda data: (images, labels, images, labels))
 
 
@@ -180,9 +221,50 @@ def test_a_scenario_is_made_as_it_says(ten_classes, labeled, polluted, classes):
     assert (y < 0).mean() == pytest.approx(labeled, abs=2e-3)
     assert (kind[y == 0] != 4).mean() == pytest.approx(polluted, abs=2e-3)
     assert (kind[y == 0] == 4).sum() == 500
-    known = (4 + 1 + 7 + np.arange(classes)) % 10
-    assert set(kind[y < 0]) == set(known)
+    assert len(set(kind[y < 0])) == classes
+    assert len(np.unique(X[:, 0, 0, 1])) == len(X)  # no row is there twice
     assert_array_equal(anomalous, np.rint(255 * X_test[:, 0, 0, 0]) != 4)
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("normal", [0, 4, 9])
+def test_the_normal_class_is_never_a_labeled_anomaly(ten_classes, normal, seed):
+    kinds = []
+    for classes in scenarios.KNOWN_CLASSES[1:]:
+        task = {"size": "full", "data": "any", "normal": normal, "seed": seed}
+        task |= {"labeled": 0.1, "polluted": 0.1, "classes": classes}
+        X, y, _, _ = scenarios.make_task(task)
+        kinds.append(set(np.rint(255 * X[y < 0, 0, 0, 0]).astype(int)))
+        assert len(kinds[-1]) == classes
+        assert normal not in kinds[-1]
+    assert all(fewer < more for fewer, more in pairwise(kinds))
+
+
+def test_all_are_judged_on_the_same_images(ten_classes):
+    task = {"size": "small", "data": "any", "normal": 4, "seed": 3}
+    made = [
+        scenarios.make_task(task | {"labeled": labeled, "polluted": polluted, "classes": 1})
+        for labeled, polluted in ((0.0, 0.0), (0.05, 0.0), (0.1, 0.2))
+    ]
+    for _, _, X_test, anomalous in made[1:]:
+        assert_array_equal(X_test, made[0][2])
+        assert_array_equal(anomalous, made[0][3])
+
+
+def test_methods_without_labels_are_not_shown_the_labeled_anomalies(ten_classes, monkeypatch):
+    seen = {}
+    monkeypatch.setattr(
+        scenarios,
+        "fit_and_measure",
+        lambda runs, options: seen.update({runs[0].estimator.__class__.__name__: runs[0]}),
+    )
+    task = {"size": "small", "data": "mnist", "normal": 4, "labeled": 0.1, "polluted": 0.0}
+    for method in ("DeepSVDD", "DeepSAD", "SSAD"):
+        scenarios.run([task | {"method": method, "classes": 1, "seed": 0}], CPU)
+    assert seen["DeepSVDD"].y is None
+    assert set(np.rint(255 * seen["DeepSVDD"].X[:, 0, 0, 0])) == {4}
+    assert (seen["DeepSAD"].y < 0).any()
+    assert seen["SSAD"].X.ndim == 2
 
 
 def test_methods_without_labels_have_no_runs_that_differ_by_labels_alone():
@@ -225,6 +307,61 @@ def test_seeds_of_a_table_are_one_stack_but_for_peers_and_shallow_detectors():
     ]
 
 
+@pytest.fixture
+def one_table(monkeypatch):
+    """A table of 1,000 rows, a tenth of them anomalies, in place of ODDS's."""
+    rng = np.random.default_rng(0)
+    truth = np.where(np.arange(1000) < 100, -1, 1)
+    X = rng.normal(size=(1000, 3)) * [1, 10, 100] + 4 * (truth < 0)[:, None]
+    monkeypatch.setattr(table6, "load_odds", lambda name, return_X_y: (X, truth))
+
+
+def test_tables_are_split_and_labeled_as_they_say(one_table):
+    X, y, X_test, truth = table6.make_task("paper", "any", 0)
+    assert (len(X_test), (truth < 0).sum()) == (400, 40)
+    assert (y < 0).mean() == pytest.approx(0.01, abs=2e-3)
+    assert len(X) == 540 + (y < 0).sum()  # normal rows and labeled anomalies
+    assert_allclose(X.mean(axis=0), 0, atol=1e-9)
+    assert_allclose(X.std(axis=0), 1)
+    X, y, X_test, truth = table6.make_task("user", "any", 0)
+    assert (len(X), len(X_test)) == (700, 300)
+    assert (y < 0).sum() == round(0.05 * 70)
+    assert not (y > 0).any()
+
+
+def test_detectors_are_judged_by_the_test_rows():
+    truth = np.array([1, 1, 1, 1, -1, -1])
+    detector = SimpleNamespace(
+        anomaly_score=lambda X: np.array([0, 1, 2, 5, 4, 6]),
+        predict=lambda X: np.array([1, 1, 1, -1, 1, -1]),
+    )
+    measured = table6.measure(None, truth)(detector)
+    assert measured["auc"] == 100 * 7 / 8
+    assert (measured["false_alarms"], measured["detected"]) == (25.0, 50.0)
+
+
+def test_shallow_detectors_choose_by_training_rows_or_a_tenth_of_the_test(one_table, monkeypatch):
+    X, y, X_test, truth = table6.make_task("paper", "any", 0)
+    fitted = []
+    monkeypatch.setattr(
+        shallow, "fit", lambda detector, X, y: fitted.append((X, y)) or detector.fit(X[y >= 0])
+    )
+    scores = shallow.cross_validated(OneClassSVM(gamma=0.1), X, y)
+    assert 0.5 < scores <= 1
+    assert all(len(rows) < len(X) for rows, _ in fitted)
+    rows, labels = shallow.few_rows(X, y, np.random.default_rng(0))
+    assert len(rows) == len(X)
+    monkeypatch.setattr(shallow, "MOST_ROWS", 100)
+    rows, labels = shallow.few_rows(X, y, np.random.default_rng(0))
+    assert len(rows) == 100
+    assert (labels < 0).sum() == (y < 0).sum()
+    tasks = [{"method": method, "seed": 0} for method in ("OC-SVM raw, test", "IF raw, default")]
+    results = shallow.run(tasks, X, y, X_test, truth, (4,), CPU)
+    assert set(results[0]["chosen"]) == {"gamma", "nu"}
+    assert results[1]["chosen"] == {}
+    assert all(result["auc"] > 90 for result in results)
+
+
 def test_differences_to_the_paper_are_marked():
     assert layout.beside_paper([90.0, 92.0], 91.0) == "91.0±1.4 (91.0)"
     assert layout.beside_paper([90.0], 92.0) == "90.0 ▼ (92.0)"
@@ -249,7 +386,8 @@ def test_the_best_two_are_compared_by_the_runs_that_both_have():
     pairs = [(first[seed], second[seed]) for seed in range(4, 10)]
     *_, p = layout.first_against_second({"a": of_some, "b": second})
     assert p == wilcoxon(*zip(*pairs, strict=True)).pvalue
-    assert np.isnan(layout.first_against_second({"a": {0: 1.0}, "b": {0: 0.5}})[2])
+    few = dict(list(second.items())[:5])
+    assert np.isnan(layout.first_against_second({"a": first, "b": few})[2])
     assert layout.first_against_second({"a": {0: 1.0}})[:2] == ("a", "")
 
 
