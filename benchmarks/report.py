@@ -8,7 +8,6 @@ method of :mod:`benchmarks.defects` once more and draws its best and worst heat 
 from __future__ import annotations
 
 import argparse
-import json
 from itertools import groupby
 from pathlib import Path
 
@@ -515,17 +514,6 @@ def report_speed():
     )
 
 
-def report_measurements():
-    """Lay out the JSON files that scripts of their own write."""
-    parts = []
-    for name in ("overhead", "stacked", "ssad", "gpu"):
-        path = RESULTS / f"{name}.json"
-        if path.exists():
-            text = json.dumps(json.loads(path.read_text()), indent=1).replace("\n", "\n   ")
-            parts.append(titled(f"python -m benchmarks {name}", f".. code:: json\n\n   {text}"))
-    write("measurements", *parts)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--heat-maps", metavar="METHOD", choices=defects.METHODS)
@@ -537,7 +525,6 @@ def main():
     report_defects()
     report_defaults()
     report_speed()
-    report_measurements()
     if arguments.heat_maps:
         paths = [EVIDENCE / f"defects_{which}.png" for which in ("best", "worst")]
         defects.draw(64, 0, arguments.heat_maps, paths)
