@@ -71,7 +71,7 @@ html_theme_options = {
     "show_toc_level": 2,
     "header_links_before_dropdown": 5,
     "navbar_end": ["theme-switcher"],
-    "secondary_sidebar_items": {"**": ["page-toc"], "evidence/*": []},
+    "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],
     "footer_end": [],
 }
