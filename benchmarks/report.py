@@ -227,10 +227,14 @@ def scenario(results, data, name, title):
     _, marks, meaning = SCENARIOS[name]
     points = scenarios.points([name])
     rows, by_point = [], [{} for _ in points]
+    most = max(len(at(results, method, points[-1])) for method in methods_of(results))
     for method in methods_of(results):
         runs = [at(results, method, point) for point in points]
         published = paper.SCENARIOS[name][data].get(PAPER_NAMES.get(method, method), [None] * 5)
-        cells = [beside_paper(list(r.values()), p) for r, p in zip(runs, published, strict=True)]
+        cells = [
+            beside_paper(list(r.values()), p, full=most)
+            for r, p in zip(runs, published, strict=True)
+        ]
         for here, r in zip(by_point, runs, strict=True):
             here[method] = r
         rows.append([method, *cells])
