@@ -69,7 +69,8 @@ def made_from(results, command):
 
 
 def told_p(p):
-    return "" if np.isnan(p) else f", p = {p:.3f}{' ★' * (p < 0.05)}"
+    """Lay out a p-value, or nothing where there is none."""
+    return "" if np.isnan(p) else f"{p:.3f}{' ★' * (p < 0.05)}"
 
 
 def write(name, *parts):
@@ -128,14 +129,12 @@ def table6_paper(results):
         row = with_mean(name, cells, of_tables)
         row[-1] += f" ({np.mean(paper.TABLE6[name]):.1f})" if row[-1] else ""
         rows.append(row)
-    rows.append(
-        ["DeepSAD, authors' code", *("" if a is None else a for a in paper.AUTHORS_CODE), ""]
-    )
+    rows.append(["DeepSAD, authors' code", *paper.AUTHORS_CODE, ""])
     tests = []
     for position, table in enumerate(table6.TABLES):
         runs = {name: of[position] for name, of in by_method.items()}
         first, second, p = first_against_second(runs)
-        tests.append([table, first, second, told_p(p).removeprefix(", p = ")])
+        tests.append([table, first, second, told_p(p)])
     return titled(
         "The paper's settings",
         "Mean ROC AUC in % ± standard deviation over 10 seeds, or as many as stand in square "
@@ -206,9 +205,9 @@ def report_table6():
 # Scenarios
 
 SCENARIOS = {
-    "i": ("labeled", scenarios.SHARES, "share of labeled anomalies"),
-    "ii": ("polluted", scenarios.SHARES, "share of unlabeled anomalies"),
-    "iii": ("classes", scenarios.KNOWN_CLASSES, "known classes of anomalies"),
+    "i": (scenarios.SHARES, "share of labeled anomalies"),
+    "ii": (scenarios.SHARES, "share of unlabeled anomalies"),
+    "iii": (scenarios.KNOWN_CLASSES, "known classes of anomalies"),
 }
 PAPER_NAMES = {"SSAD": "SSAD raw", "OneClassSVM": "OC-SVM raw", "IsolationForest": "IF raw"}
 
@@ -222,9 +221,9 @@ def at(results, method, point):
     return {(r["normal"], r["seed"]): r["auc"] for r in runs}
 
 
-def scenario(results, data, name, title):
+def scenario(results, data, name):
     """One scenario's table: methods by share or by number of classes."""
-    _, marks, meaning = SCENARIOS[name]
+    marks, meaning = SCENARIOS[name]
     points = scenarios.points([name])
     rows, by_point = [], [{} for _ in points]
     most = max(len(at(results, method, points[-1])) for method in methods_of(results))
@@ -241,15 +240,15 @@ def scenario(results, data, name, title):
     best = ["the best"]
     for here in by_point:
         first, _, p = first_against_second(here)
-        best.append(f"{first}{told_p(p)}")
+        best.append(", p = ".join(filter(None, [first, told_p(p)])))
     header = [meaning, *(f"{mark:g}" if name == "iii" else f"{mark:.2f}" for mark in marks)]
-    return titled(f"{title} ({name}): {meaning}", figures(header, [*rows, best]))
+    return titled(f"Scenario ({name}): {meaning}", figures(header, [*rows, best]))
 
 
 def draw_scenarios(results, data, size):
     """Draw AUC by share, pollution and number of classes, the paper's DeepSAD dashed."""
     figure, axes = plt.subplots(1, 3, figsize=(13, 4.6), sharey=True, layout="constrained")
-    for axis, (name, (_, marks, meaning)) in zip(axes, SCENARIOS.items(), strict=True):
+    for axis, (name, (marks, meaning)) in zip(axes, SCENARIOS.items(), strict=True):
         points = scenarios.points([name])
         for number, method in enumerate(methods_of(results)):
             runs = [list(at(results, method, point).values()) for point in points]
@@ -284,7 +283,7 @@ def report_scenarios():
                 f"normal classes and seeds. {LEGEND} The paper chose the parameters of OC-SVM "
                 "and SSAD on 10% of the test images and reports the better of two variants of "
                 "DeepSVDD; here all have their defaults. p is that of the best against the second.",
-                *(scenario(results, data, name, "Scenario") for name in SCENARIOS),
+                *(scenario(results, data, name) for name in SCENARIOS),
                 made_from(results, f"python -m benchmarks {data}"),
             )
             draw_scenarios(results, data, size)

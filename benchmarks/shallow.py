@@ -132,8 +132,7 @@ def run(tasks, X, y, X_test, truth, sizes, options):
         candidates = [clone(detector).set_params(**params) for params in ParameterGrid(grid)]
         candidates = candidates[: 2 if options.quick else None]
         for candidate in candidates:
-            if "random_state" in candidate.get_params():
-                candidate.set_params(random_state=seed)
+            prepare(candidate, seed, options)
         best = max(candidates, key=judges[way])
         scores = -fit(clone(best), X, y).score_samples(X_test)
         results.append(
