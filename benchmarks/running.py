@@ -66,13 +66,18 @@ class Benchmark:
 
 
 def load(path):
-    """Return the results in a file of JSON lines, but for a last line that was cut off."""
+    """Return the results in a file of JSON lines, but for a last line that is not complete."""
     text = path.read_text() if path.exists() else ""
-    whole, _, cut_off = text.rpartition("\n")
+    return [json.loads(line) for line in text.rpartition("\n")[0].splitlines()]
+
+
+def mend(path):
+    """Drop a last line that was cut off: what is appended would make one line with it."""
+    text = path.read_text() if path.exists() else ""
+    whole, end, cut_off = text.rpartition("\n")
     if cut_off:
         print(f"{path}: the last line is not complete and is dropped.")
-        path.write_text(whole + "\n" * bool(whole))
-    return [json.loads(line) for line in whole.splitlines()]
+        path.write_text(whole + end)
 
 
 def missing(tasks, results):
@@ -109,6 +114,7 @@ def made_with():
 def run_missing(benchmark, tasks, options, path, n_jobs):
     """Run those tasks that have no result yet, append what comes of them, return what failed."""
     code = made_with()  # what is loaded, not what is there at the end
+    mend(path)
     tasks = missing(tasks, load(path))
     groups = {}
     for task in tasks:
@@ -138,6 +144,7 @@ def run_group(run, tasks, options):
     Returns the tasks, tasks and measures as results, and a traceback or None.
     """
     on_cpu = resolve_device(options.device).type == "cpu"
+    n_threads = torch.get_num_threads()
     if on_cpu:
         torch.set_num_threads(1)
     try:
@@ -147,6 +154,8 @@ def run_group(run, tasks, options):
         raise
     except Exception:
         return tasks, [], traceback.format_exc()
+    finally:
+        torch.set_num_threads(n_threads)
     return tasks, [task | of for task, of in zip(tasks, measured, strict=True)], None
 
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import wilcoxon
 from sklearn.svm import OneClassSVM
@@ -73,13 +74,45 @@ def test_missing_data_end_the_run_with_a_message(tmp_path):
         run_seeds(counting([], FileNotFoundError("shuttle")), range(6), tmp_path / "r.jsonl")
 
 
-def test_a_line_that_was_cut_off_is_dropped(tmp_path):
-    path = tmp_path / "r.jsonl"
-    path.write_text('{"seed": 1}\n{"se')
-    assert running.load(path) == [{"seed": 1}]
-    assert path.read_text() == '{"seed": 1}\n'
+def test_a_line_that_was_cut_off_is_dropped_before_others_are_appended(tmp_path):
+    path, whole = tmp_path / "r.jsonl", '{"data": "d", "method": "m", "seed": 1}\n'
+    path.write_text(whole + '{"se')
+    assert running.load(path) == [{"data": "d", "method": "m", "seed": 1}]
+    assert path.read_text() == whole + '{"se'  # somebody may be writing it
+    results = run_seeds(counting([]), range(3), path)
+    assert [result["seed"] for result in results] == [1, 0, 2]
     path.write_text('{"se')
-    assert running.load(path) == []
+    assert [result["seed"] for result in run_seeds(counting([]), range(1), path)] == [0]
+
+
+def test_runs_have_one_thread_and_leave_the_others(tmp_path):
+    threads = []
+    benchmark = Benchmark(
+        lambda arguments: [{"data": "d", "method": "m", "seed": 0}],
+        lambda tasks, options: threads.append(torch.get_num_threads()) or [{"seconds": 0.0}],
+        ("d",),
+        ("m",),
+        1,
+    )
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        run_missing(benchmark, benchmark.tasks(None), CPU, tmp_path / "r.jsonl", n_jobs=1)
+        assert threads == [1]
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("changed", "mark"), [("", ""), (" M skdeepad/base.py", "+")])
+def test_a_commit_is_marked_where_the_code_was_changed_since(monkeypatch, changed, mark):
+    answers = {"status": changed, "rev-parse": "0123abcde"}
+    monkeypatch.setattr(
+        running.subprocess,
+        "run",
+        lambda command, **kwargs: SimpleNamespace(stdout=answers[command[3]] + "\n"),
+    )
+    assert running.made_with.__wrapped__()["commit"] == "0123abcde" + mark
 
 
 def test_done_is_what_agrees_in_everything_that_tells_a_task():
