@@ -127,15 +127,12 @@ def run(tasks, options):
 
 
 def tasks(arguments):
-    found = [
+    return [
         {"data": table, "method": method, "seed": seed}
         for table in arguments.data
         for method in arguments.methods
         for seed in arguments.seeds
     ]
-    for table in {task["data"] for task in found}:
-        standins.load(table)  # built once, here, and not by several processes
-    return found
 
 
 BENCHMARKS = {
