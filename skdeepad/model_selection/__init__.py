@@ -28,9 +28,8 @@ every training set; the labeled rows are tested once each.
 {'gamma': 0.1}
 """
 
-from skdeepad.model_selection._partial_labels import (
-    LabeledStratifiedKFold,
-    cross_val_anomaly_scores,
+from skdeepad.model_selection._out_of_fold import cross_val_anomaly_scores
+from skdeepad.model_selection._scorers import (
     labeled_average_precision,
     labeled_average_precision_score,
     labeled_balanced_accuracy,
@@ -40,6 +39,7 @@ from skdeepad.model_selection._partial_labels import (
     labeled_roc_auc,
     labeled_roc_auc_score,
 )
+from skdeepad.model_selection._splitters import LabeledStratifiedKFold
 from skdeepad.model_selection._stacked_search import (
     StackedGridSearchCV,
     StackedRandomizedSearchCV,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral
+from typing import Any, Literal, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn import get_config
 from sklearn.base import clone
 from sklearn.metrics import check_scoring
@@ -22,13 +25,15 @@ from sklearn.utils._param_validation import Interval
 
 from skdeepad.stacking import Fit, fit_together, last_step, why_not_stacked
 
+Scoring = str | Callable[..., Any] | Sequence[str] | Mapping[str, Any] | None
+
 _MAX_MODELS = {"max_models": [Interval(Integral, 1, None, closed="left"), None]}
 
 
 class _StackedSearch:
     """What both searches share: all models are trained first, then judged one after the other."""
 
-    def fit(self, X, y=None, **params):
+    def fit(self, X: Any, y: ArrayLike | None = None, **params: Any) -> Self:
         """Train all candidates on all folds, judge them, and fit the best one to all rows.
 
         Parameters
@@ -81,7 +86,7 @@ class _StackedSearch:
         vars(self).update(found)
         return self
 
-    def _why_one_by_one(self, params):
+    def _why_one_by_one(self, params: dict[str, Any]) -> str | None:
         """Say why nothing can be stacked whatever the candidates are, or return None."""
         others = sorted(params.keys() - {"groups"})
         if others or (params and get_config()["enable_metadata_routing"]):
@@ -91,12 +96,12 @@ class _StackedSearch:
             return "callbacks follow one model"
         return None
 
-    def _tell(self, reason):
+    def _tell(self, reason: str) -> None:
         if self.verbose:
             print(f"{type(self).__name__} trains models one by one: {reason}.")
 
 
-def _training_parts(splits, y):
+def _training_parts(splits: Sequence[Any], y: Any) -> list[tuple[Any, Any]]:
     """Return labels and rows of the training part of each fold."""
     return [(None if y is None else _safe_indexing(y, train), train) for train, _ in splits]
 
@@ -104,7 +109,14 @@ def _training_parts(splits, y):
 class _Judging(BaseSearchCV):
     """Scores listed candidates, in their order, on listed folds."""
 
-    def __init__(self, search, estimator, candidates, splits, n_jobs):
+    def __init__(
+        self,
+        search: Any,
+        estimator: Any,
+        candidates: list[dict[str, Any]],
+        splits: Sequence[Any],
+        n_jobs: int | None,
+    ) -> None:
         super().__init__(
             estimator,
             scoring=search.scoring,
@@ -118,11 +130,11 @@ class _Judging(BaseSearchCV):
         )
         self.search, self.candidates, self.splits = search, candidates, splits
 
-    def _run_search(self, evaluate_candidates):
+    def _run_search(self, evaluate_candidates: Callable[[list[dict[str, Any]]], Any]) -> None:
         evaluate_candidates(self.candidates)
 
 
-def _looked_up(estimator, fits):
+def _looked_up(estimator: Any, fits: Iterable[Fit]) -> Any:
     """Return a copy of an estimator whose ``fit`` takes over the next fit, as long as there is one.
 
     A search clones it for each candidate and fold, in the order of the fits, and once more for the
@@ -131,7 +143,7 @@ def _looked_up(estimator, fits):
     own_class = type(estimator)
     waiting = deque(fits)
 
-    def fit(self, X, y=None):
+    def fit(self: Any, X: Any, y: Any = None) -> Any:
         self.__class__ = own_class  # scorers and users see nothing but the real one
         if not waiting:
             return self.fit(X, y)
@@ -235,23 +247,23 @@ class StackedGridSearchCV(_StackedSearch, GridSearchCV):
     True
     """
 
-    _parameter_constraints: dict = {**GridSearchCV._parameter_constraints, **_MAX_MODELS}
+    _parameter_constraints: dict[str, Any] = {**GridSearchCV._parameter_constraints, **_MAX_MODELS}
 
     def __init__(
         self,
-        estimator,
-        param_grid,
+        estimator: Any,
+        param_grid: Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Sequence[Any]]],
         *,
-        scoring=None,
-        n_jobs=None,
-        refit=True,
-        cv=None,
-        verbose=0,
-        pre_dispatch="2*n_jobs",
-        error_score=np.nan,
-        return_train_score=False,
-        max_models=None,
-    ):
+        scoring: Scoring = None,
+        n_jobs: int | None = None,
+        refit: bool | str | Callable[..., int] = True,
+        cv: Any = None,
+        verbose: int = 0,
+        pre_dispatch: int | str = "2*n_jobs",
+        error_score: float | Literal["raise"] = np.nan,
+        return_train_score: bool = False,
+        max_models: int | None = None,
+    ) -> None:
         super().__init__(
             estimator,
             param_grid,
@@ -266,7 +278,7 @@ class StackedGridSearchCV(_StackedSearch, GridSearchCV):
         )
         self.max_models = max_models
 
-    def _candidates(self):
+    def _candidates(self) -> list[dict[str, Any]]:
         return list(ParameterGrid(self.param_grid))
 
 
@@ -353,25 +365,28 @@ class StackedRandomizedSearchCV(_StackedSearch, RandomizedSearchCV):
     True
     """
 
-    _parameter_constraints: dict = {**RandomizedSearchCV._parameter_constraints, **_MAX_MODELS}
+    _parameter_constraints: dict[str, Any] = {
+        **RandomizedSearchCV._parameter_constraints,
+        **_MAX_MODELS,
+    }
 
     def __init__(
         self,
-        estimator,
-        param_distributions,
+        estimator: Any,
+        param_distributions: Mapping[str, Any] | Sequence[Mapping[str, Any]],
         *,
-        n_iter=10,
-        scoring=None,
-        n_jobs=None,
-        refit=True,
-        cv=None,
-        verbose=0,
-        pre_dispatch="2*n_jobs",
-        random_state=None,
-        error_score=np.nan,
-        return_train_score=False,
-        max_models=None,
-    ):
+        n_iter: int = 10,
+        scoring: Scoring = None,
+        n_jobs: int | None = None,
+        refit: bool | str | Callable[..., int] = True,
+        cv: Any = None,
+        verbose: int = 0,
+        pre_dispatch: int | str = "2*n_jobs",
+        random_state: int | np.random.RandomState | None = None,
+        error_score: float | Literal["raise"] = np.nan,
+        return_train_score: bool = False,
+        max_models: int | None = None,
+    ) -> None:
         super().__init__(
             estimator,
             param_distributions,
@@ -388,7 +403,7 @@ class StackedRandomizedSearchCV(_StackedSearch, RandomizedSearchCV):
         )
         self.max_models = max_models
 
-    def _candidates(self):
+    def _candidates(self) -> list[dict[str, Any]]:
         return list(
             ParameterSampler(self.param_distributions, self.n_iter, random_state=self.random_state)
         )
