@@ -29,12 +29,13 @@ from skdeepad.networks import (
     lenet_cifar10,
     lenet_fashion_mnist,
     lenet_mnist,
+    n_branches,
 )
 from skdeepad.objectives import DistanceObjective
 
 BLOCK = ["Conv2d", "BatchNorm2d", "LeakyReLU", "MaxPool2d"]
 DENSE = ["Linear", "BatchNorm1d", "LeakyReLU"]
-SHAPES = [(9,), (5, 7), (1, 28, 28), (3, 32, 32), (1, 8, 8), (1, 9, 13), (3, 4, 5), (1, 3, 3)]
+SHAPES = [(9,), (1, 28, 28), (3, 32, 32), (1, 8, 8), (1, 9, 13), (3, 4, 5), (1, 3, 3)]
 
 
 def leaves(network):
@@ -124,7 +125,6 @@ def test_layers_and_number_of_parameters(network, layers, expected):
     ("shape", "kind", "layers", "code"),
     [
         ((9,), MLP, (128, 64, 32), 32),
-        ((5, 7), MLP, (128, 64, 32), 32),
         ((1, 28, 28), LeNet, (16, 32), 32),
         ((3, 32, 32), LeNet, (32, 64, 128), 128),
         ((2, 16, 16), LeNet, (32, 64, 128), 128),
@@ -143,6 +143,25 @@ def test_default_network_by_input_shape(shape, kind, layers, code):
     assert type(network) is kind
     assert (network.filters if kind is LeNet else network.hidden_layer_sizes) == layers
     assert code_size(network, shape) == code
+
+
+@pytest.mark.parametrize(
+    ("shape", "meaning"),
+    [
+        ((5, 7), "can be read as 5 tokens of 7 numbers or as 5 channels of a series of 7 steps"),
+        ((2, 3, 4, 5), "are neither those of a table (features,) nor images (channels, height, w"),
+    ],
+)
+def test_no_default_network_for_rows_of_other_dimensions(shape, meaning):
+    with pytest.raises(ValueError, match="there is no default network for them") as caught:
+        default(shape)
+    message = str(caught.value)
+    assert f"Rows of shape {shape} {meaning}" in message
+    rows = str(("n", *shape)).replace("'", "")
+    assert f"Pass network=, a module that maps rows {rows} to codes, or flatten them" in message
+    assert "X.reshape(len(X), -1)" in message
+    own = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), 2))
+    assert code_size(build_encoder(own, shape, None, False, 0), shape) == 2
 
 
 @pytest.mark.parametrize("shape", [(9,), (1, 28, 28), (3, 8, 8)])
@@ -327,6 +346,52 @@ def test_upsampling_repeats_pixels_where_pooling_took_them():
 
 def test_own_network_has_no_default_decoder():
     assert build_decoder(None, nn.Linear(3, 2), (3,), seed=0) is None
+
+
+class Mirrored(nn.Linear):
+    """A user's network that makes its decoder, with a layer this package does not know."""
+
+    def decoder(self):
+        return nn.Sequential(nn.LayerNorm(2), nn.Linear(2, 3))
+
+
+class Whole(nn.Linear):
+    """A user's autoencoder: its method is a decoder and does not make one."""
+
+    def decoder(self, codes):
+        return codes
+
+
+def test_a_decoder_is_asked_of_the_network():
+    """Of any class: the seed alone determines the weights, drawn as its layers draw them."""
+    encoder = Mirrored(3, 2)
+    before, state = bits(encoder), torch.get_rng_state()
+    decoder, again, other = (build_decoder(None, encoder, (3,), seed) for seed in (1, 1, 2))
+    assert names(decoder) == ["LayerNorm", "Linear"]
+    assert torch.equal(decoder[0].weight, torch.ones(2))
+    assert same(bits(decoder), bits(again)) and not same(bits(decoder), bits(other))
+    assert same(bits(encoder), before) and torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_submodule_called_decoder_is_a_part_of_the_network():
+    encoder = nn.Linear(3, 2)
+    encoder.decoder = nn.Linear(2, 3)
+    assert build_decoder(None, encoder, (3,), seed=0) is None
+    assert build_decoder(None, Whole(3, 2), (3,), seed=0) is None
+
+
+@pytest.mark.parametrize(
+    ("network", "number"),
+    [
+        (MLP((3,), (4,), n_branches=5), 5),
+        (MLP((3,), (4,)), 1),
+        (nn.Linear(3, 2), 1),
+        (type("Other", (nn.Linear,), {"n_branches": "many"})(3, 2), 1),
+        (type("Own", (nn.Linear,), {"n_branches": 2})(3, 4), 2),
+    ],
+)
+def test_networks_say_how_many_branches_they_have(network, number):
+    assert n_branches(network) == number
 
 
 @pytest.mark.parametrize(

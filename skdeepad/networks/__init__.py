@@ -8,9 +8,6 @@ from skdeepad.networks._build import (
     build_generator,
     build_head,
     build_map_network,
-    code_size,
-    collapse_risks,
-    draws_nothing,
 )
 from skdeepad.networks._fcn import (
     ColumnEmbedding,
@@ -21,6 +18,7 @@ from skdeepad.networks._fcn import (
     fcn_table,
 )
 from skdeepad.networks._lenet import LeNet, lenet_cifar10, lenet_fashion_mnist, lenet_mnist
+from skdeepad.networks._look import code_size, collapse_risks, draws_nothing, n_branches
 from skdeepad.networks._mlp import MLP, BranchLinear, Squash
 from skdeepad.networks._receptive_field import Field, gaussian, receptive_field
 
@@ -52,5 +50,6 @@ __all__ = [
     "lenet_cifar10",
     "lenet_fashion_mnist",
     "lenet_mnist",
+    "n_branches",
     "receptive_field",
 ]

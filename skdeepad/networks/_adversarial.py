@@ -96,10 +96,11 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         channels = input_shape[0]
-        self.depth, self.nested = len(filters), nested
-        self.pool = nn.MaxPool2d(2)
-        self.nodes = nn.ModuleDict()
-        self.up = nn.ModuleDict()
+        self.depth: int = len(filters)
+        self.nested = nested
+        self.pool: nn.Module = nn.MaxPool2d(2)
+        self.nodes: nn.ModuleDict = nn.ModuleDict()
+        self.up: nn.ModuleDict = nn.ModuleDict()
         for level, (inputs, outputs) in enumerate(pairwise((channels, *filters))):
             self.nodes[f"{level} 0"] = _double_convolution(inputs, outputs)
         for level, place in self._upward():
@@ -107,7 +108,7 @@ class UNet(nn.Module):
             self.up[f"{level} {place}"] = nn.ConvTranspose2d(filters[level + 1], size, 2, stride=2)
             beside = place if nested else 1
             self.nodes[f"{level} {place}"] = _double_convolution((beside + 1) * size, size)
-        self.output = nn.Conv2d(filters[0], channels, 1)
+        self.output: nn.Module = nn.Conv2d(filters[0], channels, 1)
 
     def _upward(self) -> list[tuple[int, int]]:
         """List level and place of the nodes over a coarser one, each before it is needed.
@@ -164,8 +165,10 @@ class Discriminator(nn.Module):
         super().__init__()
         first, second = units
         if len(input_shape) == 1:
-            self.features = nn.Sequential(*dense_blocks((input_shape[0], first, second, 1), True))
-            self.classifier = self.features.pop(-1)
+            self.features: nn.Sequential = nn.Sequential(
+                *dense_blocks((input_shape[0], first, second, 1), True)
+            )
+            self.classifier: nn.Module = self.features.pop(-1)
             return
         channels, height, width = input_shape
         if min(height, width) < 4:

@@ -1,4 +1,4 @@
-"""Choose a network for an input shape, build it reproducibly, and look at what it is made of."""
+"""Choose a network for an input shape, and build it reproducibly."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import copy
 import inspect
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,42 +15,11 @@ from skdeepad.engine import borrowed_global_rng, private_generator
 from skdeepad.networks._adversarial import Discriminator, UNet, encoder_decoder
 from skdeepad.networks._fcn import fcn_cifar10, fcn_fashion_mnist, fcn_imagenet, fcn_table
 from skdeepad.networks._lenet import LeNet
+from skdeepad.networks._look import code_size, probe
 from skdeepad.networks._mlp import MLP, BranchLinear
 
 MLP_SIZES = (128, 64, 32)
 """Default layers of an MLP; the last is the size of the code."""
-
-# With a bound that is not 0: a unit saturated there stands in for a bias.
-_BOUNDED = (
-    nn.Sigmoid,
-    nn.Tanh,
-    nn.Softmax,
-    nn.Softmax2d,
-    nn.Softmin,
-    nn.Softsign,
-    nn.Hardtanh,
-    nn.Hardsigmoid,
-    nn.ELU,
-    nn.SELU,
-    nn.CELU,
-)
-# Layers that draw nothing and compute the same for all inputs, by torch's modules.
-_PLAIN = frozenset(
-    f"torch.nn.modules.{kind}"
-    for kind in (
-        "activation",
-        "batchnorm",
-        "container",
-        "conv",
-        "flatten",
-        "linear",
-        "normalization",
-        "padding",
-        "pooling",
-        "upsampling",
-    )
-)
-_NOT_PLAIN = (nn.RReLU, nn.MultiheadAttention, nn.FractionalMaxPool2d, nn.FractionalMaxPool3d)
 
 
 def build_encoder(
@@ -86,6 +55,11 @@ def build_encoder(
     -------
     nn.Module
         On the CPU.
+
+    Raises
+    ------
+    ValueError
+        If there is no default network for rows of that shape, or the factory returns none.
 
     Examples
     --------
@@ -136,7 +110,7 @@ def build_map_network(
         built = _from_own(lambda: _default_fcn(input_shape)(input_shape, *sizes), seed)
     else:
         built = _from_user(network, "network", seed, input_shape=tuple(input_shape))
-    shape = _probe(built, input_shape, "network")
+    shape = probe(built, input_shape, "network")
     if len(shape) != 3:
         raise ValueError(
             "The network must map images (n, channels, height, width) to maps (n, k, u, v); it "
@@ -157,9 +131,11 @@ def build_decoder(
     ----------
     decoder : nn.Module, class, factory or None
         As for :func:`build_encoder`; a class or a factory may take ``code_size=`` and
-        ``input_shape=``. None: the mirror image of an :class:`MLP` or a :class:`LeNet`.
+        ``input_shape=``. None: what the encoder's method ``decoder()`` returns, if it has one.
     encoder : nn.Module
-        The network the decoder belongs to.
+        The network the decoder belongs to. A method ``decoder()`` of its class that needs no
+        arguments, as :class:`MLP` and :class:`LeNet` have, makes a new network that maps codes back
+        to rows; a submodule of that name is a part of the encoder, and does not count.
     input_shape : tuple of int
         Shape of one row.
     seed : int
@@ -184,13 +160,15 @@ def build_decoder(
     torch.Size([5, 21])
     """
     if decoder is None:
-        if not isinstance(encoder, MLP | LeNet):
+        mirror = _mirror(encoder)
+        if mirror is None:
             return None
-        built = _from_own(encoder.decoder, seed)
+        own = mirror.__module__.startswith("skdeepad.networks")
+        built = _from_own(mirror, seed) if own else _from_user(mirror, "decoder", seed)
     else:
         size = code_size(encoder, input_shape)
         built = _from_user(decoder, "decoder", seed, code_size=size, input_shape=tuple(input_shape))
-    shape = _probe(nn.Sequential(encoder, built), input_shape, "decoder")
+    shape = probe(nn.Sequential(encoder, built), input_shape, "decoder")
     if tuple(shape) != tuple(input_shape):
         raise ValueError(
             f"The decoder must give back rows of shape {tuple(input_shape)}; it gives "
@@ -233,7 +211,7 @@ def build_generator(
     if isinstance(generator, str):
         return _from_own(lambda: _own_generator(generator, input_shape, hidden_layer_sizes), seed)
     built = _from_user(generator, "generator", seed, input_shape=tuple(input_shape))
-    shape = _probe(built, input_shape, "generator")
+    shape = probe(built, input_shape, "generator")
     if tuple(shape) != tuple(input_shape):
         raise ValueError(
             f"The generator must map rows to rows of the same shape, {tuple(input_shape)}; it "
@@ -280,113 +258,6 @@ def build_head(size: int, seed: int, outputs: int = 1) -> nn.Module:
     return _from_own(lambda: nn.Sequential(nn.LeakyReLU(0.1), nn.Linear(size, outputs)), seed)
 
 
-def code_size(network: nn.Module, input_shape: Sequence[int]) -> int:
-    """Return how many numbers a row's code has.
-
-    Parameters
-    ----------
-    network : nn.Module
-        Maps rows to codes.
-    input_shape : tuple of int
-        Shape of one row.
-
-    Returns
-    -------
-    int
-        The numbers in one row of output, whatever their shape.
-
-    Raises
-    ------
-    ValueError
-        If the network cannot take rows of that shape.
-
-    Examples
-    --------
-    >>> from skdeepad.networks import code_size, lenet_mnist
-    >>> code_size(lenet_mnist(), (1, 28, 28))
-    32
-    """
-    return math.prod(_probe(network, input_shape, "network"))
-
-
-def collapse_risks(network: nn.Module) -> list[str]:
-    """List what lets a network map all rows to one point: bias terms and bounded activations.
-
-    Parameters
-    ----------
-    network : nn.Module
-        Maps rows to codes.
-
-    Returns
-    -------
-    list of str
-        One for each layer that has such a thing.
-
-    References
-    ----------
-    Ruff, "Deep One-Class Learning", thesis, section 2.2.3, propositions 2 and 3.
-
-    Examples
-    --------
-    >>> from torch import nn
-    >>> from skdeepad.networks import collapse_risks, lenet_mnist
-    >>> collapse_risks(nn.Sequential(nn.Linear(4, 8), nn.Sigmoid()))
-    ['bias of Linear 0', 'bounded activation Sigmoid 1']
-    >>> collapse_risks(lenet_mnist())
-    []
-    """
-    risks = []
-    for name, module in network.named_modules():
-        where = f"{type(module).__name__} {name}".strip()
-        if any(name.startswith("bias") for name, _ in module.named_parameters(recurse=False)):
-            risks.append(f"bias of {where}")
-        if isinstance(module, _BOUNDED):
-            risks.append(f"bounded activation {where}")
-    return risks
-
-
-def draws_nothing(network: nn.Module | Callable[..., nn.Module]) -> bool:
-    """Tell whether a network surely neither draws random numbers nor decides by what it sees.
-
-    So do those of this package, as instances, classes or functions, and instances made of nothing
-    but torch's plain layers.
-
-    Parameters
-    ----------
-    network : nn.Module or callable
-        A network, or what makes one.
-
-    Returns
-    -------
-    bool
-        False if it may.
-
-    Examples
-    --------
-    >>> from torch import nn
-    >>> from skdeepad.networks import MLP, draws_nothing
-    >>> draws_nothing(MLP), draws_nothing(nn.Sequential(nn.Linear(4, 8), nn.ReLU()))
-    (True, True)
-    >>> draws_nothing(nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5)))
-    False
-    """
-    if isinstance(network, partial):
-        return draws_nothing(network.func)
-    if isinstance(network, nn.Module):
-        return all(_is_plain(module) for module in network.modules())
-    return getattr(network, "__module__", "").startswith("skdeepad.networks")
-
-
-def _is_plain(module: nn.Module) -> bool:
-    kind = type(module)
-    if module._forward_hooks or module._forward_pre_hooks:
-        return False
-    if getattr(module, "momentum", 0.0) is None:
-        return False  # BatchNorm that reads a number from a tensor
-    own = kind.__module__.startswith("skdeepad.networks")
-    return own or (kind.__module__ in _PLAIN and kind not in _NOT_PLAIN)
-
-
 def _default(
     input_shape: Sequence[int],
     hidden_layer_sizes: Sequence[int] | None,
@@ -394,12 +265,38 @@ def _default(
     n_branches: int,
     squash: float | None,
 ) -> nn.Module:
-    if len(input_shape) != 3 or min(input_shape[1:]) < 4:
+    if len(input_shape) not in (1, 3):
+        raise ValueError(_no_default(tuple(input_shape)))
+    if len(input_shape) == 1 or min(input_shape[1:]) < 4:
         return MLP(input_shape, hidden_layer_sizes or MLP_SIZES, bias, n_branches, squash)
     channels, height, width = input_shape
     filters, dense = ((16, 32), (64, 32)) if channels == 1 else ((32, 64, 128), (128,))
     blocks = min(len(filters), int(math.log2(min(height, width))))
     return LeNet(input_shape, filters[:blocks], hidden_layer_sizes or dense, bias)
+
+
+def _no_default(shape: tuple[int, ...]) -> str:
+    """Return why there is no default network for rows of a shape, and what to do."""
+    rows = ", ".join(["n", *map(str, shape)])
+    meaning = "are neither those of a table (features,) nor images (channels, height, width)"
+    if len(shape) == 2:
+        a, b = shape
+        meaning = f"can be read as {a} tokens of {b} numbers or as {a} channels of a series of {b}"
+        meaning += " steps"
+    return (
+        f"Rows of shape {shape} {meaning}: there is no default network for them. Pass network=, a "
+        f"module that maps rows ({rows}) to codes, or flatten them with X.reshape(len(X), -1)."
+    )
+
+
+def _mirror(encoder: nn.Module) -> Callable[[], nn.Module] | None:
+    """Return the method of a network's class that makes its decoder, if there is one."""
+    # Of the class: a submodule called decoder can be called as well.
+    if not inspect.isroutine(getattr(type(encoder), "decoder", None)):
+        return None
+    method: Any = encoder.decoder
+    needed = [p for p in inspect.signature(method).parameters.values() if p.default is p.empty]
+    return None if needed else method  # one that needs codes is a decoder rather than makes one
 
 
 def _own_generator(name: str, input_shape: Sequence[int], sizes: Sequence[int] | None) -> nn.Module:
@@ -473,25 +370,3 @@ def _from_user(
             f"got {type(built).__name__} from {network!r}."
         )
     return built.cpu()
-
-
-@torch.no_grad()
-def _probe(network: nn.Module, input_shape: Sequence[int], role: str) -> torch.Size:
-    """Return the shape of one row of output, from a pass of zeros in eval mode."""
-    training = network.training
-    try:
-        output = network.eval()(torch.zeros(2, *input_shape))
-    except Exception as error:
-        raise ValueError(
-            f"The {role} cannot take rows of shape {tuple(input_shape)}: {error} Give it an input "
-            "layer of that shape, or pass input_shape to the detector."
-        ) from error
-    finally:
-        network.train(training)
-    if not isinstance(output, torch.Tensor) or output.dim() < 2 or len(output) != 2:
-        came = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
-        raise ValueError(
-            f"The {role} must return one tensor with a row for each row it is given, so of shape "
-            f"(2, ...) for 2 rows; it returned {came}. Change what its forward returns."
-        )
-    return output.shape[1:]

@@ -228,7 +228,7 @@ class ColumnEmbedding(nn.Module):
     def __init__(self, channels: int, columns: int, size: int) -> None:
         super().__init__()
         self.size = size
-        self.own = nn.Conv2d(columns * channels, columns * size, 1, groups=columns)
+        self.own: nn.Module = nn.Conv2d(columns * channels, columns * size, 1, groups=columns)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, channels, 1, columns) to (n, size, 1, columns)."""

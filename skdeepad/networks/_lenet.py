@@ -53,8 +53,9 @@ class LeNet(nn.Module):
                 f"at least {2 ** len(filters)} pixels a side; got input_shape={tuple(input_shape)}."
                 " Use fewer filters, or an MLP."
             )
-        self.input_shape = tuple(input_shape)
-        self.filters, self.dense = tuple(filters), tuple(dense)
+        self.input_shape: tuple[int, ...] = tuple(input_shape)
+        self.filters: tuple[int, ...] = tuple(filters)
+        self.dense: tuple[int, ...] = tuple(dense)
         layers: list[nn.Module] = []
         for inputs, outputs in zip((channels, *filters[:-1]), filters, strict=True):
             layers += [
@@ -63,10 +64,10 @@ class LeNet(nn.Module):
                 nn.LeakyReLU(0.1),
                 nn.MaxPool2d(2),
             ]
-        self.convolutions = nn.Sequential(*layers)
+        self.convolutions: nn.Module = nn.Sequential(*layers)
         map_shape = (filters[-1], height >> len(filters), width >> len(filters))
         sizes = (math.prod(map_shape), *dense)
-        self.head = nn.Sequential(nn.Flatten(), *dense_blocks(sizes, bias))
+        self.head: nn.Module = nn.Sequential(nn.Flatten(), *dense_blocks(sizes, bias))
         self._map_shape = map_shape
 
     def forward(self, x: Tensor) -> Tensor:

@@ -56,8 +56,10 @@ class BranchLinear(nn.Module):
 
     def __init__(self, n_branches: int, inputs: int, outputs: int, bias: bool = False) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(n_branches, outputs, inputs))
-        self.bias = nn.Parameter(torch.empty(n_branches * outputs)) if bias else None
+        self.weight: nn.Parameter = nn.Parameter(torch.empty(n_branches, outputs, inputs))
+        self.bias: nn.Parameter | None = (
+            nn.Parameter(torch.empty(n_branches * outputs)) if bias else None
+        )
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -1 / math.sqrt(inputs), 1 / math.sqrt(inputs))
 
@@ -127,8 +129,8 @@ class MLP(nn.Sequential):
         if n_branches > 1:
             layers.append(_Scale(1 / math.sqrt(n_branches)))
         super().__init__(*layers)
-        self.input_shape = tuple(input_shape)
-        self.hidden_layer_sizes = tuple(hidden_layer_sizes)
+        self.input_shape: tuple[int, ...] = tuple(input_shape)
+        self.hidden_layer_sizes: tuple[int, ...] = tuple(hidden_layer_sizes)
         self.n_branches = n_branches
 
     def decoder(self) -> nn.Module:
