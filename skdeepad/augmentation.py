@@ -28,7 +28,7 @@ class ImageAugmentation:
     """
 
     def __init__(self, names: Sequence[str], channels: int) -> None:
-        self.names = [name for name in AUGMENTATIONS if name in names]
+        self.names: list[str] = [name for name in AUGMENTATIONS if name in names]
         self.channels = channels
 
     def noise_shapes(self, x_shape: Sequence[int]) -> dict[str, Sequence[int]]:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, Self
+
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from skdeepad.base import on_host
+
+if TYPE_CHECKING:
+    from matplotlib.colors import Colormap
+    from matplotlib.figure import Figure, SubFigure
 
 
 class HeatmapDisplay:
@@ -53,10 +60,18 @@ class HeatmapDisplay:
     (4, 2)
     """
 
-    def __init__(self, X, maps, *, masks=None, scores=None):
-        self.X, self.maps = np.asarray(on_host(X)), np.asarray(on_host(maps))
-        self.masks = None if masks is None else np.asarray(on_host(masks))
-        self.scores = None if scores is None else np.asarray(on_host(scores))
+    def __init__(
+        self,
+        X: ArrayLike,
+        maps: ArrayLike,
+        *,
+        masks: ArrayLike | None = None,
+        scores: ArrayLike | None = None,
+    ) -> None:
+        self.X: NDArray[Any] = np.asarray(on_host(X))
+        self.maps: NDArray[Any] = np.asarray(on_host(maps))
+        self.masks: NDArray[Any] | None = None if masks is None else np.asarray(on_host(masks))
+        self.scores: NDArray[Any] | None = None if scores is None else np.asarray(on_host(scores))
         if self.X.ndim != 4 or self.X.shape[1] not in (1, 3) or not self.X.size:
             raise ValueError(
                 "X must hold images of shape (n_samples, channels, height, width) with one channel "
@@ -78,7 +93,16 @@ class HeatmapDisplay:
             )
 
     @classmethod
-    def from_estimator(cls, estimator, X, *, masks=None, cmap="inferno", im_kw=None, fig=None):
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: ArrayLike,
+        *,
+        masks: ArrayLike | None = None,
+        cmap: str | Colormap = "inferno",
+        im_kw: dict[str, Any] | None = None,
+        fig: Figure | SubFigure | None = None,
+    ) -> Self:
         """Draw the heat maps that a fitted detector gives for images.
 
         Parameters
@@ -132,7 +156,17 @@ class HeatmapDisplay:
         return display.plot(cmap=cmap, im_kw=im_kw, fig=fig)
 
     @classmethod
-    def from_maps(cls, X, maps, *, masks=None, scores=None, cmap="inferno", im_kw=None, fig=None):
+    def from_maps(
+        cls,
+        X: ArrayLike,
+        maps: ArrayLike,
+        *,
+        masks: ArrayLike | None = None,
+        scores: ArrayLike | None = None,
+        cmap: str | Colormap = "inferno",
+        im_kw: dict[str, Any] | None = None,
+        fig: Figure | SubFigure | None = None,
+    ) -> Self:
         """Draw given heat maps.
 
         Parameters
@@ -159,7 +193,13 @@ class HeatmapDisplay:
         """
         return cls(X, maps, masks=masks, scores=scores).plot(cmap=cmap, im_kw=im_kw, fig=fig)
 
-    def plot(self, *, cmap="inferno", im_kw=None, fig=None):
+    def plot(
+        self,
+        *,
+        cmap: str | Colormap = "inferno",
+        im_kw: dict[str, Any] | None = None,
+        fig: Figure | SubFigure | None = None,
+    ) -> Self:
         """Draw all images.
 
         Parameters
@@ -188,8 +228,8 @@ class HeatmapDisplay:
         if fig is None:
             size = (2 * len(names) + 0.8, (2 * height / width + 0.3) * n)
             fig = plt.figure(figsize=size, layout="constrained")
-        self.figure_ = fig
-        self.axes_ = fig.subplots(n, len(names), squeeze=False)
+        self.figure_: Figure | SubFigure = fig
+        self.axes_: NDArray[Any] = fig.subplots(n, len(names), squeeze=False)
         scale = {"vmin": min(0, self.maps.min()), "vmax": self.maps.max(), "cmap": cmap}
         scale |= im_kw or {}
         for row, image in enumerate(_for_display(self.X)):
@@ -208,7 +248,7 @@ class HeatmapDisplay:
         return self
 
 
-def _images(X, maps, detector):
+def _images(X: ArrayLike, maps: NDArray[Any], detector: Any) -> NDArray[Any]:
     """Return X as images to go with heat maps."""
     if maps.ndim != 3:
         raise ValueError(
@@ -228,7 +268,7 @@ def _images(X, maps, detector):
     return X.reshape(len(X), *shape)
 
 
-def _for_display(X):
+def _for_display(X: NDArray[Any]) -> NDArray[np.float64]:
     """Return images (n, h, w, c) between 0 and 1, as matplotlib draws them; c = 1 is left out."""
     X = X.astype(np.float64)
     least, greatest = X.min(), X.max()

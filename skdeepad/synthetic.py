@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 __all__ = ["confetti", "permuted_columns"]
@@ -21,7 +22,9 @@ SPREAD = 10.0
 _N_NUMBERS = 7
 
 
-def confetti(X, *, random_state=None):
+def confetti(
+    X: ArrayLike, *, random_state: int | np.random.RandomState | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
     """Paste colored blobs into images.
 
     One to six ellipses lie in each image, at random places and angles, 3% to 30% of the shorter
@@ -67,7 +70,12 @@ def confetti(X, *, random_state=None):
     return x.numpy(), masks.to(torch.int8).numpy()
 
 
-def permuted_columns(X, *, spread=SPREAD, random_state=None):
+def permuted_columns(
+    X: ArrayLike,
+    *,
+    spread: float = SPREAD,
+    random_state: int | np.random.RandomState | None = None,
+) -> NDArray[np.float32]:
     """Shuffle each column by itself, then draw rows away from the mean.
 
     Single values stay likely, their combinations do not. A row that is moved away from the mean by
@@ -170,14 +178,16 @@ class PermutedColumns:
         return permuted + beyond.view(-1, *[1] * (x.dim() - 1)) * (permuted - mean), None
 
 
-def _features(X, ndim, expected):
+def _features(X: ArrayLike, ndim: int, expected: str) -> Tensor:
     array = np.asarray(X, dtype=np.float32, order="C")
     if array.ndim != ndim or not array.size:
         raise ValueError(f"X must hold {expected}; got shape {array.shape}.")
     return torch.tensor(array)  # a copy: torch shares no memory that cannot be written to
 
 
-def _standard_normal(shape, random_state):
+def _standard_normal(
+    shape: Sequence[int], random_state: int | np.random.RandomState | None
+) -> Tensor:
     from sklearn.utils import check_random_state
 
     values = check_random_state(random_state).standard_normal(tuple(shape))

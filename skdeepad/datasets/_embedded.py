@@ -1,15 +1,25 @@
 """Anomaly detection tasks from the data that comes with scikit-learn."""
 
+from __future__ import annotations
+
 from numbers import Integral
+from typing import Literal, overload
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn import datasets as _sklearn
 from sklearn.utils import Bunch
 
 _TARGET_NAMES = ("anomaly", "normal")
+Arrays = tuple[NDArray[np.float64], NDArray[np.int64]]
+"""Features and ground truth."""
 
 
-def load_digits_anomaly(*, normal=0, return_X_y=False):
+@overload
+def load_digits_anomaly(*, normal: int = 0, return_X_y: Literal[False] = False) -> Bunch: ...
+@overload
+def load_digits_anomaly(*, normal: int = 0, return_X_y: Literal[True]) -> Arrays: ...
+def load_digits_anomaly(*, normal: int = 0, return_X_y: bool = False) -> Bunch | Arrays:
     """Load scikit-learn's small digits: one digit is normal, the other nine are anomalies.
 
     This is the one-against-rest task of the Deep SAD paper [1]_ at a size that trains in
@@ -90,7 +100,11 @@ def load_digits_anomaly(*, normal=0, return_X_y=False):
     )
 
 
-def load_breast_cancer_anomaly(*, return_X_y=False):
+@overload
+def load_breast_cancer_anomaly(*, return_X_y: Literal[False] = False) -> Bunch: ...
+@overload
+def load_breast_cancer_anomaly(*, return_X_y: Literal[True]) -> Arrays: ...
+def load_breast_cancer_anomaly(*, return_X_y: bool = False) -> Bunch | Arrays:
     """Load scikit-learn's breast cancer table: malignant tumors are the anomalies.
 
     569 rows with 30 features of cell nuclei; 357 benign (normal), 212 malignant (anomalies).

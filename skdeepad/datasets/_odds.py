@@ -1,12 +1,17 @@
 """Tables of the ODDS library, read from a local folder."""
 
+from __future__ import annotations
+
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.io import loadmat
 from sklearn.utils import Bunch
+
+from skdeepad.datasets._embedded import Arrays
 
 _SITE = "http://odds.cs.stonybrook.edu"
 
@@ -20,6 +25,9 @@ class _Table(NamedTuple):
     anomalies: str
 
 
+Name = Literal["arrhythmia", "cardio", "satellite", "satimage-2", "shuttle", "thyroid"]
+Home = str | os.PathLike[str] | None
+
 _TABLES = {
     "arrhythmia": _Table(452, 274, 66, "the eight smallest diagnosis classes"),
     "cardio": _Table(1831, 21, 176, "pathologic cardiotocograms; suspect ones are left out"),
@@ -30,7 +38,13 @@ _TABLES = {
 }
 
 
-def load_odds(name, data_home=None, *, return_X_y=False):
+@overload
+def load_odds(
+    name: Name, data_home: Home = None, *, return_X_y: Literal[False] = False
+) -> Bunch: ...
+@overload
+def load_odds(name: Name, data_home: Home = None, *, return_X_y: Literal[True]) -> Arrays: ...
+def load_odds(name: Name, data_home: Home = None, *, return_X_y: bool = False) -> Bunch | Arrays:
     """Load one of six benchmark tables of the ODDS library from a local folder.
 
     ===========  ======  ========  =========
@@ -120,7 +134,7 @@ def load_odds(name, data_home=None, *, return_X_y=False):
     )
 
 
-def _find(name, data_home):
+def _find(name: str, data_home: Home) -> Path:
     """Return the path of the table's file, or say where it was looked for."""
     remedy = (
         f"Download {name}.mat from ODDS (Outlier Detection DataSets, Stony Brook University, "
@@ -144,7 +158,7 @@ def _find(name, data_home):
     )
 
 
-def _read(path):
+def _read(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the arrays X and y of a .mat or .npz file."""
     try:
         if path.suffix == ".mat":
@@ -174,7 +188,7 @@ def _read(path):
     return arrays["X"], arrays["y"]
 
 
-def _check(name, X, y, path):
+def _check(name: str, X: NDArray[Any], y: NDArray[Any], path: Path) -> Arrays:
     """Compare with the published table; return float64 X and y with +1 normal, -1 anomaly."""
     table = _TABLES[name]
     remedy = f"Download {name}.mat again from {_SITE}."
@@ -199,7 +213,7 @@ def _check(name, X, y, path):
     return np.array(X, dtype=np.float64, order="C"), np.where(is_anomaly, -1, 1)
 
 
-def _describe(name):
+def _describe(name: str) -> str:
     """Return the short text for DESCR."""
     table = _TABLES[name]
     return (

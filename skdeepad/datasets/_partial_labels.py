@@ -1,22 +1,26 @@
 """Training sets with partial labels, made from ground truth."""
 
+from __future__ import annotations
+
 from numbers import Integral, Real
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state, column_or_1d
 
 
 def make_partial_labels(
-    y,
+    y: ArrayLike,
     *,
-    labeled_anomalies=0,
-    labeled_normals=0,
-    pollution=None,
-    known_classes=None,
-    classes=None,
-    share_of="training_set",
-    random_state=None,
-):
+    labeled_anomalies: float = 0,
+    labeled_normals: float = 0,
+    pollution: float | None = None,
+    known_classes: int | ArrayLike | None = None,
+    classes: ArrayLike | None = None,
+    share_of: Literal["training_set", "each_kind"] = "training_set",
+    random_state: int | np.random.RandomState | None = None,
+) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
     r"""Make a training set with partial labels from ground truth.
 
     Chooses the rows to train on and hides most of their labels, as in the experiments of the
@@ -162,7 +166,13 @@ def make_partial_labels(
     return indices, y_partial[indices]
 
 
-def _sizes(n_anomalies, n_normals, labeled_anomalies, labeled_normals, pollution):
+def _sizes(
+    n_anomalies: int,
+    n_normals: int,
+    labeled_anomalies: float,
+    labeled_normals: float,
+    pollution: float | None,
+) -> tuple[int, int, int]:
     """Return the numbers of labeled anomalies, labeled normal rows and polluting anomalies."""
     if pollution is None:
         size = n_anomalies + n_normals
@@ -181,7 +191,9 @@ def _sizes(n_anomalies, n_normals, labeled_anomalies, labeled_normals, pollution
     return m_anomaly, m_normal, n_polluting
 
 
-def _training_set_size(n_normals, labeled_anomalies, labeled_normals, pollution):
+def _training_set_size(
+    n_normals: int, labeled_anomalies: float, labeled_normals: float, pollution: float
+) -> float:
     """Solve the docstring's equations for the size; a count of anomalies is a constant in them.
 
     Only a share of labeled normal rows needs the size: a count of them is known without it.
@@ -199,14 +211,16 @@ def _training_set_size(n_normals, labeled_anomalies, labeled_normals, pollution)
     return (n_normals + (1 - pollution) * count_anomaly) / (share_normal + (1 - pollution) * rest)
 
 
-def _n_rows(share, whole):
+def _n_rows(share: float, whole: float) -> int:
     """Return a count as it is, and a share of `whole` as the nearest count, at least one row."""
     if isinstance(share, Integral):
         return int(share)
     return max(1, round(share * whole)) if share > 0 else 0
 
 
-def _is_known(classes, known_classes, rng):
+def _is_known(
+    classes: NDArray[Any], known_classes: Any, rng: np.random.RandomState
+) -> NDArray[np.bool_]:
     """Mark the anomalies, given by their classes, that labels may be drawn from."""
     if known_classes is None:
         return np.ones(len(classes), dtype=bool)
@@ -228,7 +242,7 @@ def _is_known(classes, known_classes, rng):
     return np.isin(classes, names)
 
 
-def _check_truth(y):
+def _check_truth(y: Any) -> NDArray[Any]:
     """Return the ground truth as whole numbers without 0."""
     y = column_or_1d(y)
     is_number = y.dtype.kind in "iuf"
@@ -248,7 +262,7 @@ def _check_truth(y):
     return y
 
 
-def _check_classes(classes, truth):
+def _check_classes(classes: ArrayLike, truth: NDArray[Any]) -> NDArray[Any]:
     """Return the classes as an array with a value for each row of the ground truth."""
     classes = np.asarray(classes)
     if classes.shape != truth.shape:
@@ -259,7 +273,7 @@ def _check_classes(classes, truth):
     return classes
 
 
-def _check_share(name, value):
+def _check_share(name: str, value: object) -> None:
     """Refuse what is neither a count of at least 0 nor a share in [0, 1]."""
     is_count = isinstance(value, Integral) and not isinstance(value, bool) and value >= 0
     is_share = isinstance(value, Real) and not isinstance(value, Integral) and 0 <= value <= 1
@@ -270,7 +284,7 @@ def _check_share(name, value):
         )
 
 
-def _check_pollution(pollution):
+def _check_pollution(pollution: object) -> None:
     """Refuse what is neither None nor a share below 1."""
     if pollution is None:
         return
@@ -281,7 +295,7 @@ def _check_pollution(pollution):
         )
 
 
-def _check_enough(name, needed, available, what):
+def _check_enough(name: str, needed: int, available: int, what: str) -> None:
     """Refuse to draw more rows than there are."""
     if needed > available:
         raise ValueError(

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
+
+from skdeepad.solvers.kernels import Floats
 
 # Columns computed at once: one matrix product for all of them.
 _BLOCK = 8
@@ -24,16 +28,18 @@ class KernelColumns:
         Memory for columns; at least four are kept.
     """
 
-    def __init__(self, kernel, n, max_bytes):
+    def __init__(
+        self, kernel: Callable[[NDArray[np.intp]], Floats], n: int, max_bytes: float
+    ) -> None:
         self.kernel = kernel
-        self.capacity = int(min(n, max(4, max_bytes // (8 * n))))
+        self.capacity: int = int(min(n, max(4, max_bytes // (8 * n))))
         # A column that was asked for outlives the next two misses, so that three can be used.
-        self.block = max(1, min(_BLOCK, self.capacity // 4))
+        self.block: int = max(1, min(_BLOCK, self.capacity // 4))
         self._columns = np.empty((self.capacity, n))  # takes memory only where it is filled
         self._places: OrderedDict[int, int] = OrderedDict()  # the longest unused first
-        self.missing = np.ones(n, dtype=bool)
+        self.missing: NDArray[np.bool_] = np.ones(n, dtype=bool)
 
-    def get(self, index, likely):
+    def get(self, index: int, likely: Callable[[], Iterable[int]]) -> Floats:
         """Return a column; if it is missing, compute the missing ones of ``likely()`` beside it.
 
         It stays valid until two more that were missing have been asked for.
@@ -44,7 +50,7 @@ class KernelColumns:
         self._places.move_to_end(index)
         return self._columns[self._places[index]]
 
-    def _compute(self, indices):
+    def _compute(self, indices: Sequence[int]) -> None:
         for index, column in zip(indices, self.kernel(np.array(indices)), strict=True):
             place = len(self._places)
             if place == self.capacity:
@@ -54,7 +60,7 @@ class KernelColumns:
             self._places[index] = place
             self.missing[index] = False
 
-    def dot(self, weights):
+    def dot(self, weights: Floats) -> Floats:
         """Return the matrix times a sparse vector, past the cache."""
         product = np.zeros(self._columns.shape[1])
         support = np.flatnonzero(weights)

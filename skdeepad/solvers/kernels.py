@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
 
 # Rows whose kernel matrix with themselves is computed for its diagonal.
 _DIAGONAL_BLOCK = 64
 
 
+@dataclass(eq=False)
 class Kernel:
     """A kernel between the rows of two matrices.
 
@@ -20,10 +28,12 @@ class Kernel:
         Numbers of the named kernels.
     """
 
-    def __init__(self, kind, gamma, degree, coef0):
-        self.kind, self.gamma, self.degree, self.coef0 = kind, gamma, degree, coef0
+    kind: Literal["rbf", "linear", "poly", "sigmoid"] | Callable[[Floats, Floats], ArrayLike]
+    gamma: float
+    degree: float
+    coef0: float
 
-    def __call__(self, A, B, squared_norms=None):
+    def __call__(self, A: Floats, B: Floats, squared_norms: Floats | None = None) -> Floats:
         """Return the kernels of rows of A and of B, whose squared norms may be known."""
         if callable(self.kind):
             return self._called(A, B)
@@ -43,7 +53,7 @@ class Kernel:
         K += self.coef0
         return K**self.degree if self.kind == "poly" else np.tanh(K, out=K)
 
-    def _called(self, A, B):
+    def _called(self, A: Floats, B: Floats) -> Floats:
         K = np.asarray(self.kind(A, B), dtype=np.float64)
         if K.shape != (len(A), len(B)) or not np.isfinite(K).all():
             raise ValueError(
@@ -52,7 +62,7 @@ class Kernel:
             )
         return K
 
-    def diagonal(self, A):
+    def diagonal(self, A: Floats) -> Floats:
         """Return the kernel of each row with itself."""
         blocks = (A[first : first + _DIAGONAL_BLOCK] for first in range(0, len(A), _DIAGONAL_BLOCK))
         return np.concatenate([self(block, block).diagonal() for block in blocks])

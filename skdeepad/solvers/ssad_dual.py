@@ -21,12 +21,19 @@ gain, as in LIBSVM (Fan, Chen, Lin, JMLR 2005).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
+from numpy.typing import NDArray
 
 from skdeepad.solvers.kernel_columns import KernelColumns
+from skdeepad.solvers.kernels import Floats
+
+Labels = NDArray[np.signedinteger]
+Move = tuple[list[int], list[float], int | None]
+"""Rows, what is added to each in proportion, and the group of a better second row."""
 
 _GROUPS = (0, 1, -1)
 # The range of f changes slowly; it is looked at once in so many steps.
@@ -62,8 +69,8 @@ class SSADDual:
         Whether w is 0 or the kernel constant, but for rounding and the tolerance.
     """
 
-    beta: np.ndarray
-    f: np.ndarray
+    beta: Floats
+    f: Floats
     rho: float
     gamma: float
     gap: float
@@ -74,19 +81,28 @@ class SSADDual:
     degenerate: bool
 
 
-def _most(y, costs):
+def _most(y: Labels, costs: Floats) -> tuple[float, float, float]:
     """Return the largest sum of each group's coefficients, of anomalous ones with the others'."""
     unlabeled, normal, anomalous = (float(costs[y == group].sum()) for group in _GROUPS)
     return unlabeled, normal, min(anomalous, max(unlabeled + normal - 1, 0.0))
 
 
-def largest_kappa(y, costs):
+def largest_kappa(y: Labels, costs: Floats) -> float:
     """Return the largest kappa for which there are coefficients that meet the constraints."""
     _, normal, anomalous = _most(y, costs)
     return anomalous + min(normal, 1 + anomalous)
 
 
-def solve_ssad(kernel, diagonal, y, costs, kappa, tol=1e-4, max_iter=-1, max_bytes=2e8):
+def solve_ssad(
+    kernel: Callable[[NDArray[np.intp]], Floats],
+    diagonal: Floats,
+    y: Labels,
+    costs: Floats,
+    kappa: float,
+    tol: float = 1e-4,
+    max_iter: int = -1,
+    max_bytes: float = 2e8,
+) -> SSADDual:
     """Solve the dual of kernel SSAD.
 
     Parameters
@@ -154,7 +170,9 @@ def solve_ssad(kernel, diagonal, y, costs, kappa, tol=1e-4, max_iter=-1, max_byt
 class _State:
     """Coefficients that meet the constraints, rows sorted by group."""
 
-    def __init__(self, columns, diagonal, y, costs, kappa):
+    def __init__(
+        self, columns: KernelColumns, diagonal: Floats, y: Labels, costs: Floats, kappa: float
+    ) -> None:
         self.columns, self.diagonal = columns, diagonal
         self.e, self.costs = y, costs
         self.kappa = kappa if (y != 0).any() else 0.0
@@ -173,7 +191,7 @@ class _State:
         self._put(np.arange(len(y)), self.beta)
         self.f_growing, self.f_shrinking = np.empty_like(self.f), np.empty_like(self.f)
 
-    def _start(self):
+    def _start(self) -> Floats:
         """Fill up coefficients in order, as few labeled anomalies' as the constraints allow."""
         most_unlabeled, most_normal, most_anomalous = _most(self.e, self.costs)
         if most_unlabeled + most_normal < 1 - _ROUNDING:
@@ -201,13 +219,13 @@ class _State:
                 beta[self.groups[group]] = -filled if group < 0 else filled
         return beta
 
-    def _put(self, rows, beta):
+    def _put(self, rows: list[int] | NDArray[np.intp], beta: Floats) -> None:
         """Set coefficients and what they may do next."""
         self.beta[rows] = beta
         self.no_growth[rows] = np.where(beta < self.upper[rows], 0.0, np.inf)
         self.no_shrinking[rows] = np.where(beta > self.lower[rows], 0.0, -np.inf)
 
-    def steepest(self):
+    def steepest(self) -> tuple[float, Move]:
         """Return by how much optimality is missed, and the move that is missing most.
 
         A move is the rows of which it takes the first, what it adds to each in proportion, and the
@@ -246,7 +264,7 @@ class _State:
                     violation, move = missed, (rows, direction, None)
         return violation, move
 
-    def step(self, rows, direction, group):
+    def step(self, rows: list[int], direction: list[float], group: int | None) -> bool:
         """Move along a direction as far as the objective falls; False if nothing changed."""
         columns = [self.columns.get(rows[0], self._likely)]
         if group is not None:
@@ -271,21 +289,21 @@ class _State:
             self.f += change * column
         return bool((after != before).any())
 
-    def _likely(self):
+    def _likely(self) -> list[int]:
         """Return rows that the next steps are likely to take: those that miss optimality most."""
         missing, count = self.columns.missing, min(len(self.f), self.columns.block)
         growing = np.where(missing, self.f_growing, np.inf).argpartition(count - 1)
         shrinking = np.where(missing, -self.f_shrinking, np.inf).argpartition(count - 1)
         return np.stack([growing[:count], shrinking[:count]], axis=1).ravel().tolist()
 
-    def _partner(self, first, column, rows):
+    def _partner(self, first: int, column: Floats, rows: slice) -> int:
         """Return the row that, shrinking while ``first`` grows, lowers the objective most."""
         miss = np.maximum(self.f_shrinking[rows] - self.f[first], 0.0)
         curvature = self.diagonal[first] + self.diagonal[rows] - 2 * column[rows]
         gain = miss**2 / np.maximum(curvature, 1e-12 * self.diagonal[first])
         return rows.start + int(gain.argmax())
 
-    def multipliers(self):
+    def multipliers(self) -> tuple[float, float]:
         r"""Return :math:`\rho` and :math:`\gamma`.
 
         From the rows whose coefficient is within its bounds, averaged; what they leave open is in
@@ -312,14 +330,14 @@ class _State:
             )
         return float(rho), float(gamma)
 
-    def _margin_between(self, low, high):
+    def _margin_between(self, low: dict[int, float], high: dict[int, float]) -> float:
         """Return a margin for which some offset satisfies all groups."""
         pairs = [(a, b) for a, b in product(low, high) if a != b]
         least = max([0.0, *((low[a] - high[b]) / (a - b) for a, b in pairs if a > b)])
         most = min([np.inf, *((high[b] - low[a]) / (b - a) for a, b in pairs if a < b)])
         return max(_middle(least, most), 0.0)
 
-    def gap(self, rho, gamma):
+    def gap(self, rho: float, gamma: float) -> float:
         """Return the primal objective at these multipliers less the dual."""
         margin = rho + gamma * self.e - self.f
         missed = np.maximum(np.where(self.e < 0, -margin, margin), 0.0)
@@ -327,7 +345,7 @@ class _State:
         return float(squared_norm - rho - self.kappa * gamma + self.costs @ missed)
 
 
-def _middle(low, high):
+def _middle(low: float, high: float) -> float:
     """Return the middle of an interval, or its finite end."""
     if np.isinf(high):
         return low
