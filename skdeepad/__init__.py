@@ -1,6 +1,6 @@
 """Deep anomaly detection from partial labels, as scikit-learn estimators."""
 
-from skdeepad.base import CollapseWarning, LabelWarning
+from skdeepad.compute import Compute, EarlyStopping
 from skdeepad.detectors.agad import AGAD
 from skdeepad.detectors.autoencoder import AutoEncoder
 from skdeepad.detectors.deep_classifier import DeepClassifier
@@ -13,6 +13,7 @@ from skdeepad.detectors.hybrid import HybridDetector
 from skdeepad.detectors.ssad import SSAD
 from skdeepad.detectors.ssdgm import SSDGM
 from skdeepad.inspection import HeatmapDisplay
+from skdeepad.notices import CollapseWarning, LabelWarning
 
 __version__ = "0.1.0.dev0"
 
@@ -24,10 +25,12 @@ __all__ = [
     "SSDGM",
     "AutoEncoder",
     "CollapseWarning",
+    "Compute",
     "DeepClassifier",
     "DeepEnsemble",
     "DeepSAD",
     "DeepSVDD",
+    "EarlyStopping",
     "HeatmapDisplay",
     "HybridDetector",
     "LabelWarning",

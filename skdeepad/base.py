@@ -1,182 +1,145 @@
-"""What all detectors have in common: labels, sign, threshold, prediction, score."""
+"""What all detectors have in common: rows, labels, sign, threshold, prediction, score."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from numbers import Real
+from numbers import Integral, Real
+from typing import Any, Literal
 
 import numpy as np
-from sklearn.base import BaseEstimator, OutlierMixin, _fit_context
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import OutlierMixin, _fit_context
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-_LABELS = "+1 for normal, 0 for unlabeled, -1 for anomalous rows"
+from skdeepad.inputs import (
+    LABELS,
+    as_table,
+    check_labels,
+    check_row_shape,
+    on_host,
+    warn_of_channels_last,
+)
+from skdeepad.notices import CollapseWarning, LabelWarning, warn
+from skdeepad.parameters import Parametrized, parameter
+
+__all__ = [
+    "BaseDetector",
+    "CollapseWarning",
+    "LabelWarning",
+    "check_labels",
+    "fitted_state",
+    "kept_on_failure",
+    "learns_from_labels",
+    "on_host",
+    "restore_fitted_state",
+    "shape_within",
+]
 
 
-class LabelWarning(UserWarning):
-    """Labels that are legal but probably do not mean what the detector will read."""
+def fitted_state(estimator: Any) -> dict[str, Any]:
+    """Return an estimator's fitted attributes."""
+    return {name: value for name, value in vars(estimator).items() if name.endswith("_")}
 
 
-class CollapseWarning(UserWarning):
-    """A network that maps, or is likely to map, all rows to nearly the same score."""
-
-
-def check_labels(y, n_samples, *, for_training=True):
-    """Read partial labels by their sign.
-
-    Parameters
-    ----------
-    y : array-like of shape (n_samples,) or None
-        Whole numbers: > 0 normal, 0 unlabeled, < 0 anomalous. None means all unlabeled.
-    n_samples : int
-        Number of rows that y must have.
-    for_training : bool, default=True
-        Whether a detector is to learn from them: then there must be a row with y >= 0, and labels
-        that look as if another convention was meant are warned of.
-
-    Returns
-    -------
-    ndarray of shape (n_samples,), dtype int8
-        The labels: +1, 0, -1.
-
-    Raises
-    ------
-    ValueError
-        If y has another length or dimension, or holds anything but whole numbers (booleans, strings
-        and missing values are refused too).
-
-    Warns
-    -----
-    LabelWarning
-        If y holds values beyond -1, 0, +1, or a few +1 among many 0 and no -1, as in the
-        convention "1 = anomaly".
-
-    Examples
-    --------
-    >>> from skdeepad.base import check_labels
-    >>> check_labels([1, 0, 0, -1], 4)
-    array([ 1,  0,  0, -1], dtype=int8)
-    """
-    if y is None:
-        return np.zeros(n_samples, dtype=np.int8)
-    y = np.asarray(on_host(y))
-    if y.ndim == 2 and y.shape[1] == 1:
-        y = y[:, 0]
-    if y.shape != (n_samples,):
-        raise ValueError(
-            f"y must have one label for each of the {n_samples} rows of X, that is "
-            f"shape ({n_samples},); got shape {y.shape}. Pass {_LABELS}."
-        )
-    numbers = _whole_numbers(y)
-    labels = np.sign(numbers).astype(np.int8)
-    if for_training:
-        if not (labels >= 0).any():
-            raise ValueError(
-                "All rows of y are labeled anomalies; expected at least one normal or unlabeled "
-                f"row to learn what is normal from. Pass {_LABELS}."
-            )
-        _warn_of_other_conventions(numbers, labels)
-    return labels
-
-
-def _whole_numbers(y):
-    """Return y as floats, or say why it holds no labels."""
-    problem = None
-    strange = None if y.dtype.kind in "iuf" else _first_that_is_no_number(y)
-    if isinstance(strange, bool | np.bool_):
-        problem = "booleans"
-    elif strange is not None:
-        problem = f"values such as {strange!r} of type {type(strange).__name__}"
-    else:
-        numbers = y.astype(np.float64)
-        if not np.isfinite(numbers).all():
-            problem = "NaN or infinity"
-        elif (numbers != np.round(numbers)).any():
-            problem = f"fractions such as {numbers[numbers != np.round(numbers)][0]}"
-    if problem is not None:
-        raise ValueError(
-            f"Unknown label type: y must hold whole numbers, {_LABELS}; got {problem}."
-        )
-    return numbers
-
-
-def _first_that_is_no_number(y):
-    """Return the first value that is not a number; scalars of NumPy other than booleans are."""
-    return next((v for v in y if not isinstance(v, Real) or isinstance(v, bool)), None)
-
-
-def _warn_of_other_conventions(numbers, labels):
-    if (np.abs(numbers) > 1).any():
-        extremes = int(numbers.min()), int(numbers.max())
-        warnings.warn(
-            f"y holds values from {extremes[0]} to {extremes[1]}; they are read by their sign: "
-            f"positive is normal, 0 unlabeled, negative anomalous. Pass {_LABELS} if these are "
-            "class numbers.",
-            LabelWarning,
-            stacklevel=7,
-        )
-    n_normal, n_unlabeled = int((labels > 0).sum()), int((labels == 0).sum())
-    if not (labels < 0).any() and 0 < n_normal < n_unlabeled:
-        warnings.warn(
-            f"y holds {n_normal} rows of +1 among {n_unlabeled} of 0 and none of -1: they are "
-            "read as verified normals among unlabeled rows. If 1 meant 'anomaly', pass "
-            f"{_LABELS}, for example -y.",
-            LabelWarning,
-            stacklevel=7,
-        )
-
-
-def on_host(values):
-    """Turn a torch tensor into a NumPy array, and leave everything else as it is."""
-    if not (hasattr(values, "detach") and hasattr(values, "cpu")):
-        return values
-    values = values.detach().cpu()
-    # NumPy has no bfloat16, and half precision is too coarse for what comes next.
-    return (
-        values.float() if values.is_floating_point() and values.itemsize < 4 else values
-    ).numpy()
+def restore_fitted_state(estimator: Any, before: dict[str, Any]) -> None:
+    """Make an estimator's fitted attributes what they were before."""
+    for name in fitted_state(estimator):
+        delattr(estimator, name)
+    vars(estimator).update(before)
 
 
 @contextmanager
-def kept_on_failure(estimator) -> Iterator[None]:
+def kept_on_failure(estimator: Any) -> Iterator[None]:
     """Put an estimator's fitted attributes back if fitting it again fails or is interrupted."""
-    state = vars(estimator)
-    before = {name: value for name, value in state.items() if name.endswith("_")}
+    before = fitted_state(estimator)
     try:
         yield
     except BaseException:
-        for name in [name for name in state if name.endswith("_")]:
-            del state[name]
-        state.update(before)
+        restore_fitted_state(estimator, before)
         raise
 
 
-class BaseDetector(OutlierMixin, BaseEstimator):
+def learns_from_labels(estimator: Any) -> bool:
+    """Tell whether an estimator learns from labels of anomalies.
+
+    Detectors of this package say so themselves. Pipelines of any package, searches and frozen
+    models are asked for what they hold. Others are supposed not to.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted or not.
+
+    Returns
+    -------
+    bool
+        Whether it should be given labeled anomalies.
+
+    Examples
+    --------
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skdeepad import AutoEncoder, DeepSAD
+    >>> from skdeepad.base import learns_from_labels
+    >>> learns_from_labels(make_pipeline(StandardScaler(), DeepSAD()))
+    True
+    >>> learns_from_labels(AutoEncoder())
+    False
+    """
+    own = getattr(estimator, "_learns_from_labels", None)
+    if own is not None:
+        return bool(own)
+    if getattr(estimator, "steps", None):
+        return learns_from_labels(estimator.steps[-1][1])
+    inner = getattr(estimator, "estimator", None)
+    return inner is not None and learns_from_labels(inner)
+
+
+def shape_within(estimator: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape in which a fitted estimator sees rows, if it is told of one, or ``shape``.
+
+    What wraps an estimator that has been told the shape of flat rows then knows it, too.
+    """
+    own = getattr(estimator, "input_shape_", shape)
+    return own if len(shape) == 1 and getattr(estimator, "input_shape", None) is not None else shape
+
+
+class BaseDetector(OutlierMixin, Parametrized):
     """Base class of all detectors.
 
-    A subclass defines ``_fit(X, y, given)``, which learns from validated features and labels and
-    sets fitted attributes, and ``_anomaly_score(X)``, which gives one number a row, larger = more
-    anomalous. All else is here: reading labels, the sign, the threshold, prediction.
+    A subclass defines ``_fit(X, y)``, which learns from flat rows (n, d) and labels (n,) and sets
+    fitted attributes, and ``_anomaly_score(X)``, which gives one number a row, larger = more
+    anomalous. Its parameters are annotated attributes, see
+    :class:`~skdeepad.parameters.Parametrized`. All else is here: rows of any shape, labels, the
+    sign, the threshold, prediction. Below the public methods all scores are anomaly scores.
     """
 
-    _parameter_constraints: dict = {
-        "contamination": [Interval(Real, 0, 0.5, closed="right"), StrOptions({"auto"})],
-    }
+    contamination: float | Literal["auto"] = parameter(
+        default=0.1,
+        constraint=[Interval(Real, 0, 0.5, closed="right"), StrOptions({"auto"})],
+        doc="""Share, in (0, 0.5], of the training rows without labeled anomalies that lies below
+            the threshold. "auto": {own_boundary}.""",
+    )
+    _own_boundary = "the method's own boundary; a ValueError where it has none"
+
+    # What rows are converted to.
     _dtype = np.float64
-    # What labels the method learns from beyond leaving out labeled anomalies.
+    # Whether the method learns from labels beyond leaving out labeled anomalies.
     _learns_from_labels = True
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> BaseDetector:
         """Learn from unlabeled rows and from whatever labels there are.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Training rows. Deep detectors also take images of shape (n, channels, height, width).
+        X : array-like of shape (n_samples, n_features) or (n_samples, ...)
+            Training rows: a table, images of shape (n, channels, height, width), or whatever the
+            network takes.
         y : array-like of shape (n_samples,), default=None
             Whole numbers read by their sign: +1 normal, 0 unlabeled, -1 anomalous. None: all rows
             are unlabeled.
@@ -189,19 +152,24 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If X, y or a parameter is not as documented. What was fitted before stays as it was.
+            If X, y or a parameter is not as documented, or the model that comes of them gives
+            scores that are not finite. What was fitted before stays as it was.
         """
         return self._fit_rows(X, y)
 
-    def _fit_rows(self, X, y, **more):
+    def _fit_rows(self, X: Any, y: Any, **more: Any) -> BaseDetector:
         """Check what was given, learn, set the threshold; ``more`` goes to :meth:`_fit`."""
         with kept_on_failure(self):
             features, labels = self._checked(X, y)
-            self._fit(features, labels, given=(X, y), **more)
-            self._finish(features, labels)
+            scores = self._fit(features, labels, **more)
+            if scores is None and self._needs_training_scores():
+                scores = self._anomaly_score(features)
+            self._finish(scores, labels, features)
         return self
 
-    def _checked(self, X, y, rows=None):
+    def _checked(
+        self, X: Any, y: Any, rows: NDArray[Any] | None = None
+    ) -> tuple[NDArray[Any], NDArray[np.int8]]:
         """Return features, and labels of ``rows`` among them, or say what is wrong with them."""
         if self.contamination == "auto" and not self._has_own_boundary():
             raise ValueError(
@@ -214,12 +182,12 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         self._warn_of_unused_labels(labels)
         return features, labels
 
-    def score_samples(self, X):
+    def score_samples(self, X: ArrayLike) -> NDArray[np.float64]:
         """Score rows: larger = more normal.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features) or (n_samples, ...)
             Rows to score.
 
         Returns
@@ -230,28 +198,36 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         # Larger is more normal, as scikit-learn has it; the papers' score is the other way round.
         return -self.anomaly_score(X)
 
-    def anomaly_score(self, X):
+    def anomaly_score(self, X: ArrayLike) -> NDArray[np.float64]:
         """Score rows in the papers' orientation and units: larger = more anomalous.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features) or (n_samples, ...)
             Rows to score.
 
         Returns
         -------
         ndarray of shape (n_samples,), dtype float64
             The anomaly score of each row.
+
+        Raises
+        ------
+        ValueError
+            If X is not as in ``fit``, or a score is not finite.
         """
         check_is_fitted(self)
-        return self._anomaly_score(self._validate(X, reset=False))
+        features = self._validate(X, reset=False)
+        scores = self._anomaly_score(features)
+        self._check_finite(scores, features)
+        return scores
 
-    def decision_function(self, X):
+    def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
         """Score rows against the threshold: below 0 is an anomaly.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features) or (n_samples, ...)
             Rows to score.
 
         Returns
@@ -261,12 +237,12 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         """
         return self.score_samples(X) - self.offset_
 
-    def predict(self, X):
+    def predict(self, X: ArrayLike) -> NDArray[np.int_]:
         """Tell normal rows from anomalies.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features) or (n_samples, ...)
             Rows to judge.
 
         Returns
@@ -276,12 +252,14 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         """
         return np.where(self.decision_function(X) >= 0, 1, -1)
 
-    def fit_predict(self, X, y=None, **fit_params):
+    def fit_predict(
+        self, X: ArrayLike, y: ArrayLike | None = None, **fit_params: Any
+    ) -> NDArray[np.int_]:
         """Fit to rows and labels, then judge the same rows.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features) or (n_samples, ...)
             Training rows.
         y : array-like of shape (n_samples,), default=None
             Labels as in :meth:`fit`; they are used, not ignored.
@@ -295,12 +273,12 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         """
         return self.fit(X, y, **fit_params).predict(X)
 
-    def score(self, X, y):
+    def score(self, X: ArrayLike, y: ArrayLike) -> float:
         """Area under the ROC curve over the labeled rows.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features) or (n_samples, ...)
             Rows to score.
         y : array-like of shape (n_samples,)
             Labels; rows with 0 are left out.
@@ -317,7 +295,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
             If y is None.
         """
         if y is None:
-            raise ValueError(f"score needs labels: pass y with {_LABELS}.")
+            raise ValueError(f"score needs labels: pass y with {LABELS}.")
         decision = self.decision_function(X)
         labels = check_labels(y, len(decision), for_training=False)
         labeled = labels != 0
@@ -333,57 +311,127 @@ class BaseDetector(OutlierMixin, BaseEstimator):
 
         return float(roc_auc_score(labels[labeled] > 0, decision[labeled]))
 
-    def _validate(self, X, *, reset):
-        """Check features and return them as a two-dimensional array."""
-        return validate_data(
-            self,
-            on_host(X),
-            reset=reset,
-            dtype=self._dtype,
-            order="C",
-            ensure_min_samples=1 + reset,
+    def _validate(self, X: Any, *, reset: bool) -> NDArray[Any]:
+        """Check rows of any shape and return them flat, (n, d)."""
+        rows, shape = as_table(X)
+        expected = self._given_shape() if reset else self.input_shape_
+        if shape is not None:
+            said_by = "as input_shape says" if reset else "as in fit"
+            check_row_shape(shape, expected, len(rows), said_by)
+        rows = validate_data(
+            self, rows, reset=reset, dtype=self._dtype, order="C", ensure_min_samples=1 + reset
         )
+        if reset:
+            if shape is not None:
+                warn_of_channels_last(shape)
+            self.input_shape_ = self._row_shape(shape or expected or (rows.shape[1],))
+            if np.prod(self.input_shape_) != rows.shape[1]:
+                raise ValueError(
+                    f"input_shape={self.input_shape_} has {np.prod(self.input_shape_)} numbers; "
+                    f"the rows of X have {rows.shape[1]}. They must be the same."
+                )
+        return rows
 
-    def _fit(self, X, y, given):
-        raise NotImplementedError(f"{type(self).__name__} must define _fit(X, y, given).")
+    def _given_shape(self) -> tuple[int, ...] | None:
+        """Return the parameter input_shape as a tuple, or None."""
+        given = getattr(self, "input_shape", None)
+        if given is None:
+            return None
+        shape = tuple(given)
+        if not shape or not all(isinstance(side, Integral) and side > 0 for side in shape):
+            raise ValueError(
+                "input_shape must be positive whole numbers, such as (channels, height, width), or "
+                f"None; got {given!r}."
+            )
+        return tuple(int(side) for side in shape)
 
-    def _anomaly_score(self, X):
+    def _row_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape in which the method sees rows of a shape, or refuse them."""
+        return shape
+
+    def _shaped(self, X: NDArray[Any]) -> NDArray[Any]:
+        """Return flat rows in the shape that they had in ``fit``, for what takes them so."""
+        return X.reshape(len(X), *self.input_shape_)
+
+    def _fit(self, X: NDArray[Any], y: NDArray[np.int8]) -> NDArray[np.float64] | None:
+        """Learn; may return the anomaly scores of the training rows, if they are at hand."""
+        raise NotImplementedError(f"{type(self).__name__} must define _fit(X, y).")
+
+    def _anomaly_score(self, X: NDArray[Any]) -> NDArray[np.float64]:
         raise NotImplementedError(f"{type(self).__name__} must define _anomaly_score(X).")
 
-    def _finish(self, X, y):
-        """Set the threshold, and look at the training rows' scores for signs of trouble."""
-        scores = -self._anomaly_score(X)
-        self.offset_ = self._threshold(scores, y)
-        self._warn_of_scores(scores)
+    def _needs_training_scores(self) -> bool:
+        """Tell whether the training rows must be scored, which takes long for some methods."""
+        return True
 
-    def _has_own_boundary(self):
+    def _finish(
+        self,
+        scores: NDArray[np.float64] | None,
+        y: NDArray[np.int8],
+        X: NDArray[Any] | None = None,
+    ) -> None:
+        """Set the threshold, and look at the training rows' scores for signs of trouble."""
+        if scores is not None:
+            self._check_finite(scores, X)
+        # The sign is flipped here and in score_samples.
+        self.offset_ = -self._threshold(scores, y)
+        if not np.isfinite(self.offset_):
+            raise ValueError(
+                f"The threshold of {type(self).__name__} became {self.offset_}; expected a finite "
+                "number. Usual cause: features of very large scale. Standardize them, for example "
+                "with StandardScaler."
+            )
+        if scores is not None:
+            self._warn_of_scores(scores)
+
+    def _check_finite(self, scores: NDArray[np.float64], X: NDArray[Any] | None) -> None:
+        """Refuse scores that are not finite, and name what is to blame."""
+        finite = np.isfinite(scores)
+        if finite.all():
+            return
+        rows = np.flatnonzero(~finite)
+        told = f"{len(rows)} of {len(scores)} anomaly scores are not finite"
+        if X is not None and len(rows) < len(scores):
+            largest = np.abs(X[rows[0]]).max()
+            told += (
+                f", first {scores[rows[0]]} of row {rows[0]}, whose values go up to {largest:.3g}"
+            )
+        elif X is not None:
+            told += f", those of all rows, whose values go up to {np.abs(X).max():.3g}"
+        raise ValueError(
+            f"{type(self).__name__}: {told}. Usual causes: features of very large scale "
+            "(standardize them, for example with StandardScaler), a learning rate too high, or a "
+            "network of your own that gives NaN or infinity in evaluation mode."
+        )
+
+    def _has_own_boundary(self) -> bool:
         """Tell whether the method, as parametrised, defines a threshold itself."""
         return False
 
-    def _own_offset(self):
-        """Return the method's own threshold on ``score_samples``."""
-        raise NotImplementedError(f"{type(self).__name__} must define _own_offset().")
+    def _own_threshold(self) -> float:
+        """Return the anomaly score beyond which the method itself calls a row anomalous."""
+        raise NotImplementedError(f"{type(self).__name__} must define _own_threshold().")
 
-    def _name_with_setting(self):
+    def _name_with_setting(self) -> str:
         return type(self).__name__
 
-    def _threshold(self, scores, y):
-        """Return the threshold: labeled anomalies do not count, they are known to be below it."""
-        if self.contamination == "auto":
-            return self._own_offset()
-        return float(np.quantile(scores[y >= 0], self.contamination))
+    def _threshold(self, scores: NDArray[np.float64] | None, y: NDArray[np.int8]) -> float:
+        """Return the threshold: labeled anomalies do not count, they are known to be beyond it."""
+        if self.contamination == "auto" or scores is None:
+            return self._own_threshold()
+        # Counted from the largest score on, so that no rounding of 1 - contamination shifts it.
+        return -float(np.quantile(-scores[y >= 0], self.contamination))
 
-    def _warn_of_unused_labels(self, y):
+    def _warn_of_unused_labels(self, y: NDArray[np.int8]) -> None:
         n_anomalies, n_normal = int((y < 0).sum()), int((y > 0).sum())
         if self._learns_from_labels or not n_anomalies + n_normal:
             return
-        warnings.warn(
+        warn(
             f"{type(self).__name__} does not learn from labels: {n_anomalies} labeled anomalies "
             f"are left out of training, {n_normal} labeled normals count as unlabeled. Use a "
             "detector that learns from them, for example DeepSAD.",
             LabelWarning,
-            stacklevel=6,
         )
 
-    def _warn_of_scores(self, scores):
+    def _warn_of_scores(self, scores: NDArray[np.float64]) -> None:
         """Warn if training scores show that something went wrong; by default nothing is checked."""

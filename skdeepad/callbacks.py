@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 from tqdm import tqdm
+
+from skdeepad.engine import Observer, Record
 
 try:
     from sklearn.callback import CallbackSupportMixin
@@ -24,59 +28,56 @@ class FitObserver:
     ----------
     estimator : DeepDetector
         The detector that is being fitted.
-    n_stages : int
-        Number of stages to come.
-    given : tuple (X, y)
+    X, y : object
         Training data as the user passed them, for callbacks that ask for them.
     """
 
-    def __init__(self, estimator, n_stages, given):
-        self.estimator, self.given = estimator, given
+    def __init__(self, estimator: Any, X: Any, y: Any) -> None:
+        self.estimator, self.X, self.y = estimator, X, y
         self.stopped = False
-        self.task = None
-        if getattr(estimator, "_skl_callbacks", None):
-            self.task = self.begin(estimator._init_callback_context(max_subtasks=n_stages))
+        self.task: Any = None
 
-    @contextmanager
-    def stage(self, name, fitted_now):
-        """Open a stage and yield its observer; ``fitted_now(record)`` gives fitted attributes."""
-        observer = StageObserver(self, name, fitted_now)
-        try:
-            yield observer
-        finally:
-            if observer.bar is not None:
-                observer.bar.close()
-        self.stopped |= self.end(observer.task, observer.fitted)
+    def expects(self, n_stages: int) -> None:
+        """Open the fit."""
+        if getattr(self.estimator, "_skl_callbacks", None):
+            self.task = self.begin(self.estimator._init_callback_context(max_subtasks=n_stages))
 
-    def ends(self):
+    def stage(self, name: str, fitted_now: Callable[[Record], Any] | None) -> StageObserver:
+        """Return the observer of a stage; ``fitted_now(record)`` gives fitted attributes."""
+        return StageObserver(self, name, fitted_now)
+
+    def ends(self) -> None:
         """Close the fit."""
         self.end(self.task)
 
-    def begin(self, task):
+    def begin(self, task: Any) -> Any:
         """Tell callbacks that a task begins."""
-        X, y = self.given
-        return task.call_on_fit_task_begin(estimator=self.estimator, X=X, y=y)
+        return task.call_on_fit_task_begin(estimator=self.estimator, X=self.X, y=self.y)
 
-    def end(self, task, fitted=None):
+    def end(self, task: Any, fitted: Any = None) -> bool:
         """Tell callbacks that a task ends; True if one of them asks to stop."""
         if task is None:
             return False
-        X, y = self.given
         return task.call_on_fit_task_end(
-            estimator=self.estimator, X=X, y=y, reconstruction_attributes=fitted
+            estimator=self.estimator, X=self.X, y=self.y, reconstruction_attributes=fitted
         )
 
 
-class StageObserver:
+class StageObserver(Observer):
     """Follows one stage; the engine calls it."""
 
-    def __init__(self, fit, name, fitted_now):
+    def __init__(
+        self, fit: FitObserver, name: str, fitted_now: Callable[[Record], Any] | None
+    ) -> None:
         self.fit, self.name, self.fitted_now = fit, name, fitted_now
-        self.task = self.epoch = self.fitted = None
-        self.bar = None
+        self.task: Any = None
+        self.epoch: Any = None
+        self.fitted: Any = None
+        self.bar: Any = None
 
-    def begins(self, n_epochs):
-        """Open the stage."""
+    def begins(self, n_epochs: int) -> int:
+        """Open the stage; if training has been stopped, the model is made usable, no more."""
+        n_epochs = 0 if self.fit.stopped else n_epochs
         if self.fit.task is not None:
             task = self.fit.task.subcontext(task_name=self.name, max_subtasks=n_epochs)
             self.task = self.fit.begin(task)
@@ -87,18 +88,27 @@ class StageObserver:
             unit="epoch",
             disable=not estimator.verbose,
         )
+        return n_epochs
 
-    def epoch_begins(self):
+    def epoch_begins(self) -> None:
         """Open an epoch."""
         if self.task is not None:
             self.epoch = self.fit.begin(self.task.subcontext(task_name="epoch"))
 
-    def epoch_ends(self, record):
+    def epoch_ends(self, record: Record) -> bool:
         """Close an epoch; True ends the stage."""
         self.bar.set_postfix(
             {name: values[-1] for name, values in record.losses.items()}, refresh=False
         )
         self.bar.update()
         # A callable: the copy it makes is made only if a callback asks for it.
-        self.fitted = None if self.fitted_now is None else lambda: self.fitted_now(record)
+        if self.fitted_now is not None:
+            self.fitted = partial(self.fitted_now, record)
         return self.fit.end(self.epoch, self.fitted)
+
+    def ends(self, completed: bool) -> None:
+        """Close the stage."""
+        if self.bar is not None:
+            self.bar.close()
+        if completed:
+            self.fit.stopped |= self.fit.end(self.task, self.fitted)

@@ -3,158 +3,82 @@
 from __future__ import annotations
 
 import copy
-import inspect
-import math
-import re
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from numbers import Integral, Real
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_random_state
 from torch import nn
 
 from skdeepad import engine, networks
-from skdeepad.base import BaseDetector, kept_on_failure, on_host
+from skdeepad.base import BaseDetector
 from skdeepad.callbacks import CallbackSupportMixin, FitObserver
-from skdeepad.engine import Rows, Stage, Training
+from skdeepad.compute import Compute, EarlyStopping
+from skdeepad.engine import Objective, Record, Rows, Stage, Training
+from skdeepad.parameters import Parametrized, parameter
 
 _SEEDS = ("network", "decoder", "split", "training", "head")
 
 # Parameters that may hold a user's modules and functions.
 _FOREIGN = ("network", "decoder", "generator", "augment")
 
-_SHARED_PARAMETERS = {
-    "network_parameters": """\
-network : torch.nn.Module, class or callable, default=None
-    Network that maps rows to codes. An instance is copied, its weights included, and never
-    trained in place; a class or a function is called, with ``input_shape=`` if it takes a
-    parameter of that name. None chooses by the shape of a row: an MLP for tables, the papers'
-    LeNet for images (:mod:`skdeepad.networks`).
-hidden_layer_sizes : tuple of int, default=None
-    Units of each layer of the default network (of its dense layers, for images); the last is the
-    size of the code. None: (128, 64, 32) for tables, the papers' sizes for images.
-decoder : torch.nn.Module, class or callable, default=None
-    Network that maps codes back to rows; as `network`, and it may take ``code_size=`` too. None
-    mirrors the default network.
-input_shape : tuple of int, default=None
-    (channels, height, width) if the rows of X are flattened images.""",
-    "hypersphere_parameters": """\
-n_branches : int, default={n_branches}
-    Number of networks of these sizes beside each other in the default network for tables; a
-    distance is the mean of theirs. More vary less from seed to seed and cost more time.
-squash : float or None, default={squash}
-    Limit beyond which features grow by their logarithm only, in the default network for tables:
-    heavy tails would otherwise rule the distances. None leaves features as they are.
-input_noise : float or "auto", default="{input_noise}"
-    Standard deviation of the normal noise added to features in training, in units of each
-    feature's own standard deviation. 0 adds none. "auto": 0.5 for tables, 0 for images.""",
-    "label_parameters": """\
-anomaly_fraction : float or None, default={anomaly_fraction}
-    Share of places in each batch that cycle through the labeled anomalies, if there are any:
-    they are few, and would seldom be drawn. It multiplies their weight. None draws all rows
-    alike.
-augment : {{"standard"}}, list of str, callable or None, default=None
-    Random changes of images that leave them what they are, in training but not in pretraining:
-    of "flip" (left to right), "crop" (shifts by up to an eighth of a side, or a pixel), "color"
-    (brightness and contrast) and "noise" (on pixels); "standard" is all four. A callable takes a
-    batch of shape (n, channels, height, width), or (n, features), on the device and returns one of
-    that shape, as torchvision's transforms do; the global generators are seeded for it. None
-    changes nothing.""",
-    "pretraining_parameters": """\
-pretrain : bool or "auto", default="auto"
-    Whether the network starts from the encoder of an autoencoder trained on all rows but the
-    labeled anomalies. "auto": if there is a decoder, that is for the default networks and
-    wherever `decoder` is given.
-pretrain_n_epochs : int or "auto", default="auto"
-    Epochs of pretraining; "auto" as for `n_epochs`.
-pretrain_lr : float, default={pretrain_lr}
-    Learning rate of pretraining.""",
-    "training_parameters": """\
-n_epochs : int or "auto", default="auto"
-    Passes over the data. "auto" takes as many as come closest to {auto_steps} steps, and at
-    least one.
-lr : float, default={lr}
-    Learning rate of Adam.
-lr_schedule : {{"constant", "two-phase", "cosine"}} or callable, default="{lr_schedule}"
-    Factor on the rate. "two-phase": 1, then 0.1 after a third of the epochs; "cosine": from 1 to 0
-    along half a cosine; a callable maps progress in [0, 1) to the factor. It holds in every stage.
-batch_size : int, default={batch_size}
-    Rows in a batch; all rows if there are fewer.
-weight_decay : float, default={weight_decay}
-    Factor of half the squared norm of all weights, added to the loss.
-clip_grad_norm : float, default=None
-    Longest gradient, in the Euclidean norm over all weights; longer ones are shortened.
-early_stopping : bool, default=False
-    Whether to hold out rows, end a stage when their loss stops falling, and restore the weights
-    of its best epoch.
-validation_fraction : float, default=0.1
-    Share of the rows to hold out, of each kind of label alike. Only with `early_stopping`.
-n_iter_no_change : int, default=10
-    Epochs without a fall that end a stage. Only with `early_stopping`.
-tol : float, default=0.0
-    Least fall that counts. Only with `early_stopping`.
-precision : {{"float32", "tf32", "bfloat16"}}, default="float32"
-    What training computes in. "tf32": as float32, but for matrix products on CUDA, in all of the
-    process meanwhile; "bfloat16": where torch deems it safe. Scores are always float32.
-cuda_graph : bool, default=False
-    Whether a training step is recorded on CUDA once and replayed, as small networks spend most of
-    their time on launching it. Not with `compile`; a network of your own must not draw random
-    numbers or decide by what it sees.
-compile : bool, default=False
-    Whether to train through ``torch.compile``: worth its start-up time for large networks.
-stream : bool or "auto", default="auto"
-    Whether batches are copied from the host's memory in chunks instead of keeping all data on the
-    device. "auto": where they take over 60% of a GPU's free memory. Results are the same.""",
-    "common_parameters": """\
-contamination : float or "auto", default=0.1
-    Share, in (0, 0.5], of the training rows without labeled anomalies that lies below the
-    threshold. "auto": the method's own boundary, the radius of a soft boundary; a ValueError
-    where it has none.
-device : str or torch.device, default="auto"
-    "auto": CUDA if there is one, else MPS, else the CPU.
-random_state : int, RandomState instance or None, default=None
-    Determines weights and order of the rows. The same number gives the same model on one
-    machine; None draws a fresh one. The global generators of NumPy and torch are left alone.
-verbose : int, default=0
-    Whether to show progress.""",
-    "attributes": """\
-offset_ : float
-    Threshold on ``score_samples``.
-network_ : torch.nn.Module
-    The trained network.
-history_ : dict of str to dict of str to list of float
-    Mean losses by stage, name and epoch.
-n_epochs_ : int
-    Epochs of the last stage.
-device_ : torch.device
-    Where the model is.
-input_shape_ : tuple of int
-    Shape of one row as the network sees it.
-n_features_in_ : int
-    Number of features; channels x height x width for images.
-feature_names_in_ : ndarray of shape (n_features,)
-    Names of the features, if X had any.""",
-}
+# What makes a network: a module, or what returns one.
+Network = nn.Module | Callable[..., nn.Module]
+IS_NETWORK = [nn.Module, callable, None]
+NETWORK_IN_WORDS = "torch.nn.Module, class or callable"
 
 
-def document(cls):
-    """Fill the parts that detectors share, marked ``{name}``, into a class's docstring.
+_ATTRIBUTES = """\
+    offset_ : float
+        Threshold on ``score_samples``.
+    network_ : torch.nn.Module
+        The trained network.
+    history_ : dict of str to dict of str to list of float
+        Mean losses by stage, name and epoch.
+    n_epochs_ : int
+        Epochs of the last stage.
+    device_ : torch.device
+        Where the model is.
+    input_shape_ : tuple of int
+        Shape of one row as the network sees it.
+    n_features_in_ : int
+        Number of features; channels x height x width for images.
+    feature_names_in_ : ndarray of shape (n_features,)
+        Names of the features, if X had any."""
 
-    Of parameters, those that the class has; numbers are the defaults of its own signature.
-    """
-    facts = {name: each.default for name, each in inspect.signature(cls).parameters.items()}
-    for name, text in _SHARED_PARAMETERS.items():
-        place = "{" + name + "}"
-        if place in cls.__doc__:
-            entries = re.split(r"\n(?=\w)", text)  # one begins where a line is not indented
-            if name.endswith("parameters"):
-                entries = [entry for entry in entries if entry.partition(" :")[0] in facts]
-            text = "\n".join(entries).format(auto_steps=cls._auto_steps, **facts)
-            cls.__doc__ = cls.__doc__.replace(place, text.replace("\n", "\n    "))
-    return cls
+
+def _paper_constructor(cls: type[DeepDetector]) -> Any:
+    """Return a class's ``with_paper_settings``, which says what it sets."""
+
+    def with_paper_settings(cls: type[DeepDetector], *args: Any, **parameters: Any) -> DeepDetector:
+        return cls(*args, **{**cls._paper_settings, **parameters})
+
+    said = ", ".join(f"``{name}={value!r}``" for name, value in cls._paper_settings.items())
+    with_paper_settings.__doc__ = f"""Return a detector with the settings of the paper.
+
+        It sets {said}. {cls._paper_note}
+
+        Parameters
+        ----------
+        *args, **parameters : object
+            Parameters of the detector, which go before the paper's.
+
+        Returns
+        -------
+        {cls.__name__}
+            Not fitted.
+
+        References
+        ----------
+        {cls._paper_source}
+        """
+    return classmethod(with_paper_settings)
 
 
 class DeepDetector(CallbackSupportMixin, BaseDetector):
@@ -164,78 +88,144 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
     last one scores.
     """
 
-    _parameter_constraints: dict = {
-        **BaseDetector._parameter_constraints,
-        "network": [nn.Module, callable, None],
-        "hidden_layer_sizes": ["array-like", None],
-        "input_shape": ["array-like", None],
-        "n_epochs": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "lr": [Interval(Real, 0, None, closed="neither")],
-        "lr_schedule": [StrOptions({"constant", "two-phase", "cosine"}), callable],
-        "batch_size": [Interval(Integral, 2, None, closed="left")],
-        "weight_decay": [Interval(Real, 0, None, closed="left")],
-        "clip_grad_norm": [Interval(Real, 0, None, closed="neither"), None],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "precision": [StrOptions({"float32", "tf32", "bfloat16"})],
-        "cuda_graph": ["boolean"],
-        "compile": ["boolean"],
-        "stream": ["boolean", StrOptions({"auto"})],
-        "device": [str, torch.device],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
-    }
+    network: Network | None = parameter(
+        default=None,
+        constraint=IS_NETWORK,
+        kind=NETWORK_IN_WORDS,
+        doc="""Network that maps rows to codes. An instance is copied, its weights included, and
+            never trained in place; a class or a function is called, with ``input_shape=`` if it
+            takes a parameter of that name. None chooses by the shape of a row: an MLP for tables,
+            the papers' LeNet for images (:mod:`skdeepad.networks`).""",
+    )
+    hidden_layer_sizes: Sequence[int] | None = parameter(
+        default=None,
+        constraint=["array-like", None],
+        kind="tuple of int",
+        doc="""Units of each layer of the default network (of its dense layers, for images); the
+            last is the size of the code. None: (128, 64, 32) for tables, the papers' sizes for
+            images.""",
+    )
+    input_shape: Sequence[int] | None = parameter(
+        default=None,
+        constraint=["array-like", None],
+        kind="tuple of int",
+        doc="Shape of a row, such as (channels, height, width), if the rows of X are flattened.",
+    )
+    n_epochs: int | Literal["auto"] = parameter(
+        default="auto",
+        constraint=[Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        doc="""Passes over the data. "auto" takes as many as come closest to {auto_steps} steps, and
+            at least one.""",
+    )
+    lr: float = parameter(
+        default=1e-3,
+        constraint=[Interval(Real, 0, None, closed="neither")],
+        doc="Learning rate of Adam.",
+    )
+    lr_schedule: Literal["constant", "two-phase", "cosine"] | Callable[[float], float] = parameter(
+        default="constant",
+        constraint=[StrOptions({"constant", "two-phase", "cosine"}), callable],
+        kind='{"constant", "two-phase", "cosine"} or callable',
+        doc="""Factor on the rate. "two-phase": 1, then 0.1 after a third of the epochs; "cosine":
+            from 1 to 0 along half a cosine; a callable maps progress in [0, 1) to the factor. It
+            holds in every stage.""",
+    )
+    batch_size: int = parameter(
+        default=128,
+        constraint=[Interval(Integral, 2, None, closed="left")],
+        doc="Rows in a batch; all rows if there are fewer.",
+    )
+    weight_decay: float = parameter(
+        default=1e-6,
+        constraint=[Interval(Real, 0, None, closed="left")],
+        doc="Factor of half the squared norm of all weights, added to the loss.",
+    )
+    clip_grad_norm: float | None = parameter(
+        default=None,
+        constraint=[Interval(Real, 0, None, closed="neither"), None],
+        doc="""Longest gradient, in the Euclidean norm over all weights; longer ones are
+            shortened.""",
+    )
+    early_stopping: bool | EarlyStopping = parameter(
+        default=False,
+        constraint=["boolean", EarlyStopping],
+        stands_for={True: EarlyStopping},
+        doc="""Whether to hold out rows, end a stage when their loss stops falling, and restore the
+            weights of its best epoch. True: ``EarlyStopping()``, which says how.""",
+    )
+    compute: Compute | None = parameter(
+        default=None,
+        constraint=[Compute, None],
+        stands_for={None: Compute},
+        doc="""Precision, recording, compiling and streaming; ``compute__precision`` sets one. None:
+            ``Compute()``.""",
+    )
+    device: str | torch.device = parameter(
+        default="auto",
+        constraint=[str, torch.device],
+        kind="str or torch.device",
+        doc='"auto": CUDA if there is one, else MPS, else the CPU.',
+    )
+    random_state: int | np.random.RandomState | None = parameter(
+        default=None,
+        constraint=["random_state"],
+        kind="int, RandomState instance or None",
+        doc="""Determines weights and order of the rows. The same number gives the same model on one
+            machine; None draws a fresh one. The global generators of NumPy and torch are left
+            alone.""",
+    )
+    verbose: int = parameter(default=0, constraint=["verbose"], doc="Whether to show progress.")
+
     _dtype = np.float32
-    _paper_settings: dict = {
+    # What `with_paper_settings` passes, and where that is from.
+    _paper_settings: ClassVar[dict[str, Any]] = {
         "n_epochs": 150,
         "lr": 1e-4,
         "lr_schedule": "two-phase",
         "batch_size": 200,
         "weight_decay": 1e-6,
     }
+    _paper_source = (
+        'Ruff et al., "Deep Semi-Supervised Anomaly Detection", ICLR 2020, appendices D and E.'
+    )
+    _paper_note = (
+        "The paper's layers for images are the defaults; for tables pass "
+        "``hidden_layer_sizes=(32, 16, 8)``, or what the paper has."
+    )
     # Steps that n_epochs="auto" amounts to.
     _auto_steps = 500
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "with_paper_settings" not in vars(cls):
+            cls.with_paper_settings = _paper_constructor(cls)
+        if cls.__doc__:
+            cls.__doc__ = cls.__doc__.replace("    {attributes}", _ATTRIBUTES)
+
     @classmethod
-    def with_paper_settings(cls, *args, **parameters):
-        """Return a detector with the training of the paper's experiments instead of the defaults.
-
-        Adam at 1e-4 for 50 epochs, then at 1e-5 for 100, in pretraining and training alike;
-        batches of 200 rows drawn all alike; weight decay 1e-6. The paper's layers for images are
-        the defaults; for tables pass ``hidden_layer_sizes=(32, 16, 8)``, or what the paper has.
-
-        Parameters
-        ----------
-        *args, **parameters : object
-            Parameters of the detector, which go before the paper's.
-
-        Returns
-        -------
-        DeepDetector
-            Not fitted.
-
-        References
-        ----------
-        Ruff et al., "Deep Semi-Supervised Anomaly Detection", ICLR 2020, appendices D and E.
-        """
+    def with_paper_settings(cls, *args: Any, **parameters: Any) -> Self:
+        """Return a detector with the training of the paper's experiments; see the subclasses."""
         return cls(*args, **{**cls._paper_settings, **parameters})
 
-    def _stages(self, seeds, y):
+    def _stages(self, seeds: dict[str, int], y: NDArray[np.int8]) -> list[Stage]:
         """Return the stages to train on rows with labels y, their networks built from ``seeds``."""
         raise NotImplementedError(f"{type(self).__name__} must define _stages(seeds, y).")
 
-    def _stage(self, name, objective, **numbers):
+    def _stage(self, name: str, objective: Objective, **numbers: Any) -> Stage:
         """Return a stage with this detector's training parameters, but for ``numbers``."""
         shared = ("lr", "lr_schedule", "batch_size", "weight_decay", "clip_grad_norm")
-        shared += ("n_iter_no_change", "tol", "precision", "cuda_graph", "compile")
         settings = {parameter: getattr(self, parameter) for parameter in shared}
         settings["n_epochs"] = None if self.n_epochs == "auto" else self.n_epochs
         settings["n_steps"] = self._auto_steps
+        compute, stopping = self._part("compute"), self._part("early_stopping") or EarlyStopping()
+        settings |= {
+            each: getattr(compute, each) for each in ("precision", "cuda_graph", "compile")
+        }
+        settings |= {each: getattr(stopping, each) for each in ("n_iter_no_change", "tol")}
         return Stage(name, objective, **{**settings, **numbers})
 
-    def _encoder(self, seeds, *, bias, **branching):
+    def _encoder(self, seeds: dict[str, int], *, bias: bool, **branching: Any) -> nn.Module:
+        """Return the network from rows to codes."""
         return networks.build_encoder(
             self.network,
             self.input_shape_,
@@ -245,7 +235,7 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
             **branching,
         )
 
-    def _layer_sizes(self):
+    def _layer_sizes(self) -> tuple[int, ...] | None:
         """Return the parameter hidden_layer_sizes as a tuple of int, or None."""
         if self.hidden_layer_sizes is None:
             return None
@@ -257,108 +247,103 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
             )
         return tuple(int(size) for size in sizes)
 
-    def _decoder(self, encoder, seeds):
-        return networks.build_decoder(self.decoder, encoder, self.input_shape_, seeds["decoder"])
+    def _fit_rows(self, X: Any, y: Any, **more: Any) -> Self:
+        return super()._fit_rows(X, y, observer=FitObserver(self, X, y), **more)
 
-    def _required_decoder(self, encoder, seeds):
-        """Return the decoder of an encoder, without which the method cannot be."""
-        decoder = self._decoder(encoder, seeds)
-        if decoder is None:
-            raise ValueError(
-                f"{type(self).__name__} with a network of your own needs its decoder: expected "
-                "decoder= a module, class or function that maps its codes back to rows, got None."
-            )
-        return decoder
+    def _fit(
+        self, X: NDArray[Any], y: NDArray[np.int8], observer: FitObserver, **more: Any
+    ) -> NDArray[np.float64]:
+        """Place the rows, train one stage after the other, and score the rows where they lie."""
+        rows = self._placed(X, y, **more)
+        trainings = self._trainings(rows, observer)
+        with self._foreign_randomness(trainings):
+            for training in trainings:
+                engine.train_alone(training)
+        return self._complete(trainings, rows, observer)
 
-    def _fit(self, X, y, given, **more):
-        for training in self._trainings(X, y, given, **more):
-            engine.train_together([training])
-
-    def _fit_in_steps(self, X, y, rows, share, place):
-        """Fit as :meth:`fit` does, but let the caller do the trainings, which are yielded.
-
-        Parameters
-        ----------
-        X, y : object
-            As in :meth:`fit`, but for y: labels of the rows that are meant.
-        rows : array of int or None
-            Positions in X of the rows that are meant; None: all.
-        share : callable
-            Returns features that are equal to those given, for detectors to have in common.
-        place : callable
-            Puts features and labels on the device, as :meth:`engine.Rows.place`.
-        """
-        self._validate_params()
-        with kept_on_failure(self):
-            features, labels = self._checked(X, y, rows)
-            if rows is not None and len(rows) < 2:
-                raise ValueError(f"Expected at least two rows to learn from, got {len(rows)}.")
-            features = share(features)
-            yield from self._trainings(features, labels, (X, y), place=place)
-            self._finish(features if rows is None else features[rows], labels)
-
-    def _trainings(self, X, y, given, row_shape=None, place=Rows.place):
-        """Yield what is to be trained, stage by stage, and keep what comes of it."""
+    def _placed(self, X: NDArray[Any], y: NDArray[np.int8], place: Any = Rows.place) -> Rows:
+        """Put rows on the device."""
+        self._validate_parts()
         self.device_ = engine.resolve_device(self.device)
-        seeds = draw_seeds(self.random_state, _SEEDS)
-        stages = self._stages(seeds, y)
-        training, held_out = self._split(stages, y, seeds["split"])
-        rows = place(X, y, row_shape or self.input_shape_, self.device_, self.stream)
-        observer = FitObserver(self, n_stages=len(stages), given=given)
-        self.history_ = {}
-        with self._foreign_randomness(seeds["training"]):
-            for stage in stages:
-                if observer.stopped:
-                    stage.n_epochs = 0  # the model is made usable, no more
-                stage.objective.to(self.device_)
-                rows_in = _of_stage(stage, rows, y, training)
-                validation = None if held_out is None else _of_stage(stage, rows, y, held_out)
-                fitted_now = None
-                if stage is stages[-1]:
-                    fitted_now = partial(self._fitted_now, stage, rows_in, rows)
-                with observer.stage(stage.name, fitted_now) as stage_observer:
-                    made = Training(stage, rows_in, seeds["training"], validation, stage_observer)
-                    yield made
-                    if made.record.error is not None:
-                        raise made.record.error
-                self.history_[stage.name] = made.record.losses
-                self.n_epochs_ = made.record.n_epochs
-        observer.ends()
-        self._keep(stages[-1].objective)
+        return place(X, y, self.input_shape_, self.device_, self._part("compute").stream)
 
-    def _why_not_stacked(self):
+    def _validate_parts(self) -> None:
+        for name in ("compute", "early_stopping"):
+            if part := self._part(name):
+                part._validate_params()
+
+    def _trainings(self, rows: Rows, observer: FitObserver) -> list[Training]:
+        """Return what is to be trained, one after the other."""
+        seeds = draw_seeds(self.random_state, _SEEDS)
+        y = rows.labels().numpy()
+        stages = self._stages(seeds, y)
+        last = type(stages[-1].objective)
+        if last.score is Objective.score:
+            raise TypeError(f"{last.__name__} scores, as it is the last stage's: define score(x).")
+        training, held_out = self._split(stages, y, seeds["split"])
+        observer.expects(len(stages))
+        trainings: list[Training] = []
+        for stage in stages:
+            stage.objective.to(self.device_)
+            rows_in = _of_stage(stage, rows, training)
+            validation = None if held_out is None else _of_stage(stage, rows, held_out)
+            now = None
+            if stage is stages[-1]:
+                now = partial(self._fitted_now, trainings, rows_in, rows)
+            watching = observer.stage(stage.name, now)
+            trainings.append(Training(stage, rows_in, seeds["training"], validation, watching))
+        return trainings
+
+    def _complete(
+        self, trainings: list[Training], rows: Rows, observer: FitObserver
+    ) -> NDArray[np.float64]:
+        """Keep what came of the trainings, and return the anomaly scores of the rows."""
+        self._note(trainings)
+        observer.ends()
+        self._keep(trainings[-1].stage.objective)
+        return self._scores(rows)
+
+    def _note(self, trainings: list[Training]) -> None:
+        self.history_ = {each.stage.name: copy.deepcopy(each.record.losses) for each in trainings}
+        self.n_epochs_ = trainings[-1].record.n_epochs
+
+    def _why_not_stacked(self) -> str | None:
         """Say why this detector cannot be trained as one with others, or return None."""
         for name in self._foreign_parts():
             return f"{name} is code that may draw random numbers or decide by what it sees"
-        if self.compile:
+        compute = self._part("compute")
+        if compute.compile:
             return "compile=True makes a graph of one model"
-        if self.precision == "bfloat16":
+        if compute.precision == "bfloat16":
             return "not all layers of a stack take bfloat16"
         if type(self)._fit is not DeepDetector._fit or not _is_ours(type(self).fit):
             return "it has a way of its own to be fitted"
         return None
 
-    def _keep(self, objective):
+    def _keep(self, objective: Objective) -> None:
         """Make a trained objective the fitted state."""
         self._objective_ = objective
         self.network_ = objective.network
 
-    def _fitted_now(self, stage, rows_in, rows, record):
+    def _fitted_now(
+        self, trainings: list[Training], rows_in: Rows, rows: Rows, record: Record
+    ) -> dict[str, Any]:
         """Return what makes a copy of this detector usable as if training ended here."""
         snapshot = copy.copy(self)
-        objective = copy.deepcopy(stage.objective)
+        objective = copy.deepcopy(trainings[-1].stage.objective)
         with torch.no_grad():
             objective.eval().finish(rows_in)
+        snapshot._note(trainings)
         snapshot._keep(objective)
-        scores = -self._score_of(engine.score(objective, rows).double().numpy())
-        snapshot.offset_ = snapshot._threshold(scores, rows.labels().numpy())
-        snapshot.history_ = {**self.history_, stage.name: copy.deepcopy(record.losses)}
-        snapshot.n_epochs_ = record.n_epochs
+        snapshot.offset_ = -snapshot._threshold(snapshot._scores(rows), rows.labels().numpy())
         return {name: value for name, value in vars(snapshot).items() if name.endswith("_")}
 
-    def _split(self, stages, y, seed):
+    def _split(
+        self, stages: list[Stage], y: NDArray[np.int8], seed: int
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         """Return positions to train on and to hold out; None means all, and none."""
-        if not self.early_stopping:
+        stopping = self._part("early_stopping")
+        if not stopping:
             return None, None
         for refusal in (stage.objective.early_stopping_refusal for stage in stages):
             if refusal is not None:
@@ -366,28 +351,28 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
                     f"early_stopping=True is not possible with {type(self).__name__}: {refusal}"
                 )
         rng = np.random.default_rng(seed)
-        held_out = []
+        parts = []
         for label in (-1, 0, 1):
             positions = rng.permutation(np.flatnonzero(y == label))
             # One labeled anomaly alone is worth more in training than held out.
-            held_out.append(positions[: round(self.validation_fraction * len(positions))])
-        held_out = np.sort(np.concatenate(held_out))
+            parts.append(positions[: round(stopping.validation_fraction * len(positions))])
+        held_out = np.sort(np.concatenate(parts))
         training = np.setdiff1d(np.arange(len(y)), held_out)
         if not (y[held_out] >= 0).any() or not (y[training] >= 0).any():
             raise ValueError(
-                f"validation_fraction={self.validation_fraction} of {len(y)} rows leaves no row "
-                "with y >= 0 to hold out or to train on. Pass more rows, another fraction, or "
+                f"validation_fraction={stopping.validation_fraction} of {len(y)} rows leaves no "
+                "row with y >= 0 to hold out or to train on. Pass more rows, another fraction, or "
                 "early_stopping=False."
             )
         return torch.from_numpy(training), torch.from_numpy(held_out)
 
-    def _foreign_randomness(self, seed):
+    def _foreign_randomness(self, trainings: list[Training]) -> AbstractContextManager[None]:
         """Give a user's network or augmentation, which may draw from global generators, a seed."""
         if self._foreign_parts():
-            return engine.borrowed_global_rng(seed, self.device_)
+            return engine.borrowed_global_rng(trainings[0].seed, self.device_)
         return nullcontext()
 
-    def _foreign_parts(self):
+    def _foreign_parts(self) -> list[str]:
         """Return the parameters that hold a user's code that may draw random numbers."""
         given = {name: getattr(self, name, None) for name in _FOREIGN}
         return [
@@ -396,53 +381,26 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
             if callable(part) and (name == "augment" or not networks.draws_nothing(part))
         ]
 
-    def _validate(self, X, *, reset):
-        """Check features; images become flat rows."""
-        X = on_host(X)
-        shape = tuple(X.shape[1:]) if getattr(X, "ndim", 2) == 4 else None
-        expected = self._image_shape() if reset else self.input_shape_
-        if shape is not None:
-            if expected is not None and len(expected) == 3 and shape != expected:
-                raise ValueError(
-                    f"X holds images of shape {shape}; expected {expected}, as "
-                    f"{'input_shape says' if reset else 'in fit'}."
-                )
-            X = X.reshape(len(X), math.prod(shape))
-        X = super()._validate(X, reset=reset)
-        if reset:
-            self.input_shape_ = shape or self._image_shape() or (X.shape[1],)
-            if math.prod(self.input_shape_) != X.shape[1]:
-                raise ValueError(
-                    f"input_shape={tuple(self.input_shape_)} has {math.prod(self.input_shape_)} "
-                    f"numbers; the rows of X have {X.shape[1]}. They must be the same."
-                )
-        return X
+    def _anomaly_score(self, X: NDArray[Any]) -> NDArray[np.float64]:
+        return self._scores(self._rows(X))
 
-    def _image_shape(self):
-        """Return the parameter input_shape as a tuple, or None."""
-        if self.input_shape is None:
-            return None
-        shape = tuple(int(side) for side in self.input_shape)
-        if len(shape) != 3 or min(shape) < 1:
-            raise ValueError(
-                "input_shape must be three positive numbers (channels, height, width) or None; "
-                f"got {self.input_shape!r}."
-            )
-        return shape
+    def _scores(self, rows: Rows) -> NDArray[np.float64]:
+        """Return the anomaly scores of placed rows."""
+        return self._score_of(_as_float64(engine.score(self._objective_, rows)))
 
-    def _anomaly_score(self, X):
-        return self._score_of(self._by_row(X, "score"))
-
-    def _score_of(self, values):
+    def _score_of(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the anomaly score, given what the objective's score gives for each row."""
         return values
 
-    def _by_row(self, X, method):
-        """Return what a method of the objective gives for each row, as float64."""
-        rows = Rows.place(X, None, self.input_shape_, self.device_, self.stream)
-        return engine.score(self._objective_, rows, method).double().numpy()
+    def _rows(self, X: NDArray[Any]) -> Rows:
+        stream = self._part("compute").stream
+        return Rows.place(X, None, self.input_shape_, self.device_, stream)
 
-    def __getstate__(self):
+    def _by_row(self, X: NDArray[Any], method: str) -> NDArray[np.float64]:
+        """Return what a method of the objective gives for each row."""
+        return _as_float64(engine.score(self._objective_, self._rows(X), method))
+
+    def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
         if "_objective_" not in state or self.device_.type == "cpu":
             return state
@@ -451,7 +409,7 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
         copies = {name: value.cpu() for name, value in copy.deepcopy(modules).items()}
         return {**state, **copies}
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         if "_objective_" not in state:
             return
@@ -465,11 +423,42 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
                 value.to(self.device_)
 
 
-def _is_ours(function):
+class DecoderParameter(Parametrized):
+    """The parameter `decoder` of a :class:`DeepDetector`, and the network that it stands for."""
+
+    input_shape_: ClassVar[tuple[int, ...]]
+    decoder: Network | None = parameter(
+        default=None,
+        constraint=IS_NETWORK,
+        kind=NETWORK_IN_WORDS,
+        doc="""Network that maps codes back to rows; as `network`, and it may take ``code_size=``
+            too. None mirrors the default network.""",
+    )
+
+    def _decoder(self, encoder: nn.Module, seeds: dict[str, int]) -> nn.Module | None:
+        """Return the decoder of an encoder, or None if there is none to be had."""
+        return networks.build_decoder(self.decoder, encoder, self.input_shape_, seeds["decoder"])
+
+    def _required_decoder(self, encoder: nn.Module, seeds: dict[str, int]) -> nn.Module:
+        """Return the decoder of an encoder, without which the method cannot be."""
+        decoder = self._decoder(encoder, seeds)
+        if decoder is None:
+            raise ValueError(
+                f"{type(self).__name__} with a network of your own needs its decoder: expected "
+                "decoder= a module, class or function that maps its codes back to rows, got None."
+            )
+        return decoder
+
+
+def _as_float64(values: torch.Tensor) -> NDArray[np.float64]:
+    return values.double().numpy()
+
+
+def _is_ours(function: Any) -> bool:
     return function.__module__.partition(".")[0] == "skdeepad"
 
 
-def draw_seeds(random_state, uses):
+def draw_seeds(random_state: Any, uses: Sequence[Any]) -> dict[Any, int]:
     """Return one seed for each use; without a ``random_state``, from the system's entropy."""
     entropy = None
     if random_state is not None:
@@ -478,7 +467,7 @@ def draw_seeds(random_state, uses):
     return {use: int(word) for use, word in zip(uses, words, strict=True)}
 
 
-def reseed(estimator, seed):
+def reseed(estimator: Any, seed: int) -> Any:
     """Set each random_state of an estimator and its parts to a number that ``seed`` determines."""
     seeded = [
         key for key in sorted(estimator.get_params()) if key.split("__")[-1] == "random_state"
@@ -486,8 +475,9 @@ def reseed(estimator, seed):
     return estimator.set_params(**draw_seeds(seed, seeded))
 
 
-def _of_stage(stage, rows, y, positions):
+def _of_stage(stage: Stage, rows: Rows, positions: torch.Tensor | None) -> Rows:
     """Return the rows at ``positions`` (None: all) that take part in a stage."""
+    y = rows.labels().numpy()
     if not stage.labeled_anomalies and (y < 0).any():
         wanted = np.flatnonzero(y >= 0)
         if positions is not None:

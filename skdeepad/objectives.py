@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -179,6 +180,9 @@ class DistanceObjective(PreparedObjective):
     centered : bool, default=True
         Whether the centre is the mean code before training, or 0: then the bias terms of the
         network's last layer stand in for it.
+    n_branches : int, default=1
+        Number of parts of a code that learn by themselves: the loss is the mean of theirs, and the
+        distance that of their distances. The network gives a code divided by the root of it.
     **numbers : float
         Numbers of the loss; kept as 0-dim buffers.
 
@@ -205,21 +209,34 @@ class DistanceObjective(PreparedObjective):
         preparation: Preparation = UNCHANGED,
         radial: Callable[[Tensor], Tensor] = losses.squared_norm,
         centered: bool = True,
+        n_branches: int = 1,
         **numbers: float,
     ) -> None:
         super().__init__(network, input_shape, preparation, **numbers)
         self.row_loss, self.radial, self.centered = row_loss, radial, centered
+        self.n_branches = n_branches
         self.register_buffer("center", torch.zeros(code_size))
 
-    def distance(self, x: Tensor) -> Tensor:
-        """Distance of each row's code to the centre: (n,)."""
-        return self.radial(self.network(x).flatten(1) - self.center)
+    def distances(self, x: Tensor) -> Tensor:
+        """Distance of each row's code to the centre: (n,), or (n, n_branches) if several learn."""
+        code = self.network(x).flatten(1) - self.center
+        if self.n_branches == 1:
+            return self.radial(code)
+        parts = code.unflatten(1, (self.n_branches, -1))  # (n, n_branches, d)
+        return self.radial(math.sqrt(self.n_branches) * parts)
 
-    score = distance
+    def score(self, x: Tensor) -> Tensor:
+        """Distance of each row's code to the centre, or the mean of its branches': (n,)."""
+        return self._over_branches(self.distances(x))
 
     def loss(self, batch: Batch) -> Tensor:
-        """Loss of each row: (n,)."""
-        return self.row_loss(self.distance(batch.x), batch.y, **self.numbers())
+        """Loss of each row, or the mean of its branches': (n,)."""
+        y = batch.y if self.n_branches == 1 else batch.y[:, None]
+        # By row and branch: here a branch could be made to leave out some rows.
+        return self._over_branches(self.row_loss(self.distances(batch.x), y, **self.numbers()))
+
+    def _over_branches(self, values: Tensor) -> Tensor:
+        return values if self.n_branches == 1 else values.mean(1)
 
     def start(self, rows: Rows) -> None:
         """Set the centre to the mean code of all rows but the labeled anomalies."""
@@ -249,7 +266,7 @@ class ReconstructionObjective(Objective):
 
     Parameters
     ----------
-    encoder : nn.Module
+    network : nn.Module
         Maps rows to codes.
     decoder : nn.Module
         Maps codes back to rows.
@@ -265,17 +282,17 @@ class ReconstructionObjective(Objective):
     torch.Size([3, 2])
     """
 
-    def __init__(self, encoder: nn.Module, decoder: nn.Module) -> None:
+    def __init__(self, network: nn.Module, decoder: nn.Module) -> None:
         super().__init__()
-        self.encoder, self.decoder = encoder, decoder
+        self.network, self.decoder = network, decoder
 
     def encode(self, x: Tensor) -> Tensor:
         """Codes of the rows: (n, d)."""
-        return self.encoder(x).flatten(1)
+        return self.network(x).flatten(1)
 
     def score(self, x: Tensor) -> Tensor:
         """Squared error of each row, its mean over the features: (n,)."""
-        return losses.squared_error(x, self.decoder(self.encoder(x)))
+        return losses.squared_error(x, self.decoder(self.network(x)))
 
     def loss(self, batch: Batch) -> Tensor:
         """Loss of each row: (n,). Labels play no part."""

@@ -8,12 +8,14 @@ from pickle import PicklingError
 import joblib
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
+from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing  # part of scikit-learn's documented API
 from sklearn.utils.validation import _num_samples
 
 from skdeepad import engine
-from skdeepad.deep import DeepDetector
+from skdeepad.base import fitted_state, restore_fitted_state
+from skdeepad.callbacks import FitObserver
 from skdeepad.engine import Rows
 
 
@@ -58,7 +60,8 @@ class Fit:
         self.estimator, self.X, self.y = estimator, X, y
         self.rows = None if rows is None else np.arange(_num_samples(X))[rows]
         self.detector = last_step(estimator)
-        self.error, self.seconds = None, 0.0
+        self.error, self.seconds, self.why_alone = None, 0.0, None
+        self.forgets()
 
     def transform(self, heads):
         """Fit all steps of a pipeline but the last, unless the same are in the dict ``heads``."""
@@ -104,12 +107,30 @@ class Fit:
         else:
             self.estimator = self.detector
 
-    def begin(self, shared):
-        """Get ready to fit in steps; what fits may have in common is in the dict ``shared``."""
-        self.begun = False
+    def plan(self, shared):
+        """Make ready what is to be trained; what fits may have in common is in ``shared``."""
+        started = time.perf_counter()
+        self.before = fitted_state(self.detector)
+        try:
+            try:
+                self._plan(shared)
+            except ValueError:
+                if self.rows is None:
+                    raise
+                # Rows that are not meant may be at fault: those that are by themselves.
+                self.X, self.rows = self._chosen(), None
+                self._plan(shared)
+        except Exception as error:
+            self.fails(error)
+        self.seconds += time.perf_counter() - started
 
-        def share(features):
-            return shared.setdefault(id(self.X), features)
+    def _plan(self, shared):
+        detector = self.detector
+        detector._validate_params()
+        features, labels = detector._checked(self.X, self.y, self.rows)
+        if self.rows is not None and len(self.rows) < 2:
+            raise ValueError(f"Expected at least two rows to learn from, got {len(self.rows)}.")
+        features = shared.setdefault(id(self.X), features)
 
         def place(features, labels, shape, device, stream):
             key = id(features), shape, device, stream
@@ -117,25 +138,34 @@ class Fit:
                 shared[key] = Rows.place(features, None, shape, device, stream)
             return shared[key].labeled(labels, self.rows)
 
-        self.steps = self.detector._fit_in_steps(self.X, self.y, self.rows, share, place)
+        self.observer = FitObserver(detector, self.X, self.y)
+        self.placed = detector._placed(features, labels, place)
+        self.trainings = detector._trainings(self.placed, self.observer)
+        self.labels = labels
 
-    def advance(self, shared):
-        """Go on to the next training and return it, or None at the end."""
+    def complete(self):
+        """Keep what came of the trainings."""
         started = time.perf_counter()
         try:
-            training = next(self.steps, None)
-            self.begun = True
-            return training
+            scores = self.detector._complete(self.trainings, self.placed, self.observer)
+            self.detector._finish(scores, self.labels)
         except Exception as error:
-            if self.begun or self.rows is None:
-                self.error = error
-                return None
-        finally:
-            self.seconds += time.perf_counter() - started
-        # Rows that are not meant may be at fault: those that are by themselves.
-        self.X, self.rows = self._chosen(), None
-        self.begin(shared)
-        return self.advance(shared)
+            self.fails(error)
+        self.forgets()
+        self.seconds += time.perf_counter() - started
+
+    def fails(self, error):
+        """Note what went wrong; the detector is what it was before."""
+        self.error = error
+        restore_fitted_state(self.detector, self.before)
+
+    def has_training(self, number):
+        """Tell whether there is a training of that number."""
+        return number < len(self.trainings)
+
+    def forgets(self):
+        """Let go of what was needed for training alone."""
+        self.placed = self.trainings = self.observer = self.labels = self.before = None
 
 
 def is_pipeline(estimator):
@@ -156,13 +186,18 @@ def _content(head):
         return object()
 
 
-def why_not_stacked(estimator):
+def why_not_stacked(estimator, X=None, y=None):
     """Say why a detector cannot be trained as one with others, or return None if it can.
 
     Parameters
     ----------
     estimator : estimator
         A detector, or a pipeline that ends in one.
+    X : array-like of shape (n_samples, n_features), default=None
+        Rows as the detector gets them. With some, its losses are tried: torch cannot compute all
+        of them for several models at once.
+    y : array-like of shape (n_samples,), default=None
+        Their labels.
 
     Returns
     -------
@@ -171,19 +206,29 @@ def why_not_stacked(estimator):
 
     Examples
     --------
-    >>> from skdeepad import DeepSAD
+    >>> from skdeepad import Compute, DeepSAD
     >>> from skdeepad.stacking import why_not_stacked
     >>> why_not_stacked(DeepSAD()) is None
     True
-    >>> why_not_stacked(DeepSAD(compile=True))
+    >>> why_not_stacked(DeepSAD(compute=Compute(compile=True)))
     'compile=True makes a graph of one model'
     """
     detector = last_step(estimator)
-    if not isinstance(detector, DeepDetector):
+    # Asked for what it takes, whatever class it is of.
+    reason_of = getattr(detector, "_why_not_stacked", None)
+    if reason_of is None:
         return "it is no deep detector, or only a part of it is"
     if any(getattr(each, "_skl_callbacks", None) for each in (estimator, detector)):
         return "callbacks follow one model"
-    return detector._why_not_stacked()
+    reason = reason_of()
+    if reason is not None or X is None:
+        return reason
+    fits = [Fit(clone(detector), X, y) for _ in range(2)]
+    for fit in fits:
+        fit.plan({})
+        if fit.error is not None:
+            raise fit.error
+    return engine.why_not_together([fit.trainings[-1] for fit in fits])
 
 
 def fit_together(fits, *, max_models=None, n_jobs=None, verbose=0):
@@ -221,10 +266,6 @@ def fit_together(fits, *, max_models=None, n_jobs=None, verbose=0):
         fit.transform(heads)
     fits = [fit for fit in fits if fit.error is None]
     reasons = {fit: why_not_stacked(fit.detector) for fit in fits}
-    if verbose:
-        for name, reason in {(type(fit.detector).__name__, reasons[fit]) for fit in fits}:
-            if reason:
-                print(f"Each {name} is trained by itself: {reason}.")
     others = [[fit] for fit in fits if reasons[fit]]
     stacked = [fit for fit in fits if not reasons[fit]]
     n_stacks = min(effective_n_jobs(n_jobs), len(stacked))
@@ -234,6 +275,11 @@ def fit_together(fits, *, max_models=None, n_jobs=None, verbose=0):
     for part, done in zip([*others, *stacks], Parallel(n_jobs=n_jobs)(jobs), strict=True):
         for fit, result in zip(part, done, strict=True):
             fit.take(result)
+            reasons[fit] = reasons[fit] or result.why_alone
+    if verbose:
+        for name, reason in {(type(fit.detector).__name__, reasons[fit]) for fit in fits}:
+            if reason:
+                print(f"Each {name} is trained by itself: {reason}.")
 
 
 def _each_alone(fits):
@@ -244,18 +290,28 @@ def _each_alone(fits):
 
 def _fit_in_stacks(fits, max_models):
     shared = {}
-    for fit in fits:
-        fit.begin(shared)
-    going = fits
     try:
-        while going:
-            trainings = {fit: fit.advance(shared) for fit in going}
-            going = [fit for fit in going if trainings[fit] is not None]
-            engine.train_together([trainings[fit] for fit in going], max_models)
-            for fit in going:
-                fit.seconds += trainings[fit].record.seconds
+        for fit in fits:
+            fit.plan(shared)
+        number = 0
+        while going := [fit for fit in fits if fit.error is None and fit.has_training(number)]:
+            trainings = [fit.trainings[number] for fit in going]
+            engine.train_together(trainings, max_models)
+            for fit, training in zip(going, trainings, strict=True):
+                fit.seconds += training.record.seconds
+                fit.why_alone = fit.why_alone or training.record.why_alone
+                if training.record.error is not None:
+                    fit.fails(training.record.error)
+            number += 1
+        for fit in fits:
+            if fit.error is None:
+                fit.complete()
+    except BaseException:  # an interrupted detector is what it was before
+        for fit in fits:
+            if fit.before is not None:
+                restore_fitted_state(fit.detector, fit.before)
+        raise
     finally:
-        for fit in fits:  # an interrupted detector is what it was before
-            fit.steps.close()
-            del fit.steps
+        for fit in fits:
+            fit.forgets()
     return fits

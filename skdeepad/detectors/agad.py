@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-import warnings
+from collections.abc import Callable, Sequence
 from functools import partial
 from numbers import Real
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
@@ -17,12 +19,14 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from skdeepad import networks
-from skdeepad.base import CollapseWarning, on_host
-from skdeepad.deep import DeepDetector, document
-from skdeepad.detectors._preparation import LABEL_CONSTRAINTS, preparation
-from skdeepad.engine import Turn
+from skdeepad.deep import DeepDetector, Network
+from skdeepad.detectors._preparation import LabelParameters, image_shape, preparation
+from skdeepad.engine import Batch, Objective, Rows, Stage, Turn
+from skdeepad.inputs import on_host
 from skdeepad.losses import norm
-from skdeepad.objectives import PreparedObjective
+from skdeepad.notices import CollapseWarning, warn
+from skdeepad.objectives import Preparation, PreparedObjective
+from skdeepad.parameters import parameter
 
 SIDES = 16
 """Images are resized to the next multiple of this for the generators of the paper."""
@@ -32,6 +36,7 @@ CONSTANT = 1e-4
 """Reconstructions are constant if their variance is below this share of the rows'."""
 WON = 0.03
 """The discriminator wins an epoch if its loss is below this share of that of guessing."""
+AT_LEAST_0 = [Interval(Real, 0, None, closed="left")]
 
 
 class Views(NamedTuple):
@@ -56,21 +61,29 @@ class AdversarialObjective(PreparedObjective):
     )
     apart_from_losses = ("new_discriminator",)
 
-    def __init__(self, generator, new_discriminator, input_shape, size, preparation, **numbers):
+    def __init__(
+        self,
+        generator: nn.Module,
+        new_discriminator: Callable[[], nn.Module],
+        input_shape: Sequence[int],
+        size: tuple[int, ...] | None,
+        preparation: Preparation,
+        **numbers: float,
+    ) -> None:
         super().__init__(generator, input_shape, preparation, **numbers)
         self.new_discriminator, self.size = new_discriminator, size
         self.discriminator = new_discriminator()
         self.twice = numbers["contextual_adversarial"] > 0
         self.register_buffer("variation", torch.ones(()))
 
-    def turns(self):
+    def turns(self) -> Sequence[Turn]:
         """Return the generator's turn, then the discriminator's."""
         return (
             Turn("generator_loss", ("network.",)),
             Turn("discriminator_loss", ("discriminator.",)),
         )
 
-    def shared(self, batch):
+    def shared(self, batch: Batch) -> Views:
         """Reconstruct rows, and their reconstructions, and judge both: once for both turns."""
         x = resized(batch.x, self.size)
         reconstruction = self.network(x)
@@ -79,7 +92,7 @@ class AdversarialObjective(PreparedObjective):
             x, reconstruction, again, *self.discriminator(x), *self.discriminator(reconstruction)
         )
 
-    def network_of_reconstructions(self, reconstruction):
+    def network_of_reconstructions(self, reconstruction: Tensor) -> Tensor:
         """Pass reconstructions through the generator, and leave its running statistics alone.
 
         BatchNorm would otherwise score rows by what reconstructions look like, too.
@@ -87,7 +100,7 @@ class AdversarialObjective(PreparedObjective):
         kept = {name: buffer.clone() for name, buffer in self.network.named_buffers()}
         return functional_call(self.network, kept, (reconstruction,))
 
-    def generator_loss(self, batch):
+    def generator_loss(self, batch: Batch) -> Tensor:
         """Loss of each normal row; for anomalies that of all in the batch together: (n,)."""
         views, anomalous = batch.shared, batch.y < 0
         real = views.reconstruction_logit
@@ -111,14 +124,14 @@ class AdversarialObjective(PreparedObjective):
         )
         return torch.where(anomalous, of_anomalies, normal)
 
-    def discriminator_loss(self, batch):
+    def discriminator_loss(self, batch: Batch) -> Tensor:
         """Cross-entropy of each row and, if it is normal, of its reconstruction: (n,)."""
         views, anomalous = batch.shared, batch.y < 0
         real = torch.where(anomalous, -views.logit, views.logit)
         made = functional.softplus(views.reconstruction_logit)
         return functional.softplus(-real) + torch.where(anomalous, 0.0, made)
 
-    def after_epoch(self, epoch, rows, losses):
+    def after_epoch(self, epoch: int, rows: Rows, losses: dict[str, float]) -> Sequence[str]:
         """Note the balance, and start the discriminator anew where its loss has become too low."""
         balance = losses["discriminator_loss"] / math.log(4.0)
         reset = losses["discriminator_loss"] < float(self.reset_threshold)
@@ -128,7 +141,7 @@ class AdversarialObjective(PreparedObjective):
         self.discriminator.load_state_dict(self.new_discriminator().state_dict())
         return ("discriminator_loss",)
 
-    def finish(self, rows):
+    def finish(self, rows: Rows) -> None:
         """Measure how much reconstructions vary, as a share of the variance of their rows.
 
         Among the first rows: a generator that gives all rows the same gives it to these.
@@ -138,11 +151,11 @@ class AdversarialObjective(PreparedObjective):
         of_rows, of_made = (part.var(0, correction=0).sum() for part in (x, self.network(x)))
         self.variation.copy_(torch.where(of_rows > 0, of_made / of_rows, 1.0))
 
-    def reconstruct(self, x):
+    def reconstruct(self, x: Tensor) -> Tensor:
         """Return reconstructions of the shape of rows: (n, *input_shape)."""
         return resized(self.network(resized(x, self.size)), x.shape[2:])
 
-    def score(self, x):
+    def score(self, x: Tensor) -> Tensor:
         """Length of the residual of each row: (n,)."""
         x = resized(x, self.size)
         residual = (x - self.network(x)).flatten(1)
@@ -150,7 +163,7 @@ class AdversarialObjective(PreparedObjective):
         largest = residual.abs().amax(1).clamp(min=torch.finfo(residual.dtype).tiny)
         return largest * norm(residual / largest[:, None])
 
-    def explain(self, x):
+    def explain(self, x: Tensor) -> Tensor:
         """Squared residual of each pixel, summed over channels, or of each column."""
         seen = resized(x, self.size)
         squared = (seen - self.network(seen)).square()
@@ -159,20 +172,19 @@ class AdversarialObjective(PreparedObjective):
         return resized(squared.sum(1, keepdim=True), x.shape[2:])[:, 0]
 
 
-def resized(x, size):
+def resized(x: Tensor, size: Sequence[int] | None) -> Tensor:
     """Return images (n, c, *size); rows as they are where there is no other size."""
     if size is None or tuple(x.shape[2:]) == tuple(size):
         return x
     return functional.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
-def masked_mean(values, mask):
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """Mean of the values (n,) where the mask is True; 0 if it never is."""
     return torch.where(mask, values, 0.0).sum() / mask.sum().clamp(min=1)
 
 
-@document
-class AGAD(DeepDetector):
+class AGAD(LabelParameters, DeepDetector):
     r"""Adversarial generative anomaly detection: rows that a generator fails to reconstruct.
 
     A generator :math:`G` reconstructs rows, :math:`\hat x = G(x)`, and its own reconstructions,
@@ -215,31 +227,7 @@ class AGAD(DeepDetector):
 
     Parameters
     ----------
-    adversarial : float, default=1.0
-        :math:`\lambda_\text{adv}`, weight of deceiving the discriminator.
-    contextual : float, default=50.0
-        :math:`\lambda_\text{con}`, weight of the reconstruction.
-    contextual_adversarial : float, default=15.0
-        :math:`\lambda_\text{adcon}`, weight of not reconstructing reconstructions, nor labeled
-        anomalies. 0 leaves out the second pass through the generator.
-    latent : float, default=5.0
-        :math:`\lambda_\text{lat}`, weight of the discriminator's features.
-    reset_threshold : float, default=0.05
-        The discriminator starts anew, with its first weights, after an epoch in which its mean loss
-        was lower; guessing has :math:`2 \log 2 \approx 1.39`. 0 never resets it.
-    generator : {"naive", "unet", "unet++"}, torch.nn.Module, class or callable, default="naive"
-        For images the paper's encoder-decoder, a UNet or a UNet++ (:mod:`skdeepad.networks`); for
-        tables "naive" is an MLP and its mirror image. A network of your own maps rows to rows of
-        the same shape; an instance is copied, its weights included, and never trained in place; a
-        class or a function is called, with ``input_shape=`` if it takes a parameter of that name.
-    hidden_layer_sizes : tuple of int, default=None
-        Filters of the generators given by name, or units of the MLP. None: the papers' filters;
-        (128, 64, 32) for tables.
-    input_shape : tuple of int, default=None
-        (channels, height, width) if the rows of X are flattened images.
-    {label_parameters}
-    {training_parameters}
-    {common_parameters}
+    {parameters}
 
     Attributes
     ----------
@@ -275,105 +263,74 @@ class AGAD(DeepDetector):
     ((300, 4), (300, 4))
     """
 
-    _parameter_constraints: dict = {
-        **DeepDetector._parameter_constraints,
-        **LABEL_CONSTRAINTS,
-        "adversarial": [Interval(Real, 0, None, closed="left")],
-        "contextual": [Interval(Real, 0, None, closed="left")],
-        "contextual_adversarial": [Interval(Real, 0, None, closed="left")],
-        "latent": [Interval(Real, 0, None, closed="left")],
-        "reset_threshold": [Interval(Real, 0, None, closed="left")],
-        "generator": [StrOptions({"naive", "unet", "unet++"}), nn.Module, callable],
-    }
-    del _parameter_constraints["network"]
+    adversarial: float = parameter(
+        default=1.0,
+        constraint=AT_LEAST_0,
+        kw_only=False,
+        doc=r":math:`\lambda_\text{adv}`, weight of deceiving the discriminator.",
+    )
+    contextual: float = parameter(
+        default=50.0,
+        constraint=AT_LEAST_0,
+        kw_only=False,
+        doc=r":math:`\lambda_\text{con}`, weight of the reconstruction.",
+    )
+    contextual_adversarial: float = parameter(
+        default=15.0,
+        constraint=AT_LEAST_0,
+        kw_only=False,
+        doc=r""":math:`\lambda_\text{adcon}`, weight of not reconstructing reconstructions, nor
+            labeled anomalies. 0 leaves out the second pass through the generator.""",
+    )
+    latent: float = parameter(
+        default=5.0,
+        constraint=AT_LEAST_0,
+        kw_only=False,
+        doc=r":math:`\lambda_\text{lat}`, weight of the discriminator's features.",
+    )
+    reset_threshold: float = parameter(
+        default=0.05,
+        constraint=AT_LEAST_0,
+        doc=r"""The discriminator starts anew, with its first weights, after an epoch in which its
+            mean loss was lower; guessing has :math:`2 \log 2 \approx 1.39`. 0 never resets it.""",
+    )
+    generator: str | Network = parameter(
+        default="naive",
+        constraint=[StrOptions({"naive", "unet", "unet++"}), nn.Module, callable],
+        kind='{"naive", "unet", "unet++"}, torch.nn.Module, class or callable',
+        doc="""For images the paper's encoder-decoder, a UNet or a UNet++
+            (:mod:`skdeepad.networks`); for tables "naive" is an MLP and its mirror image. A network
+            of your own maps rows to rows of the same shape; an instance is copied, its weights
+            included, and never trained in place; a class or a function is called, with
+            ``input_shape=`` if it takes a parameter of that name.""",
+    )
+    network: ClassVar[None] = None  # type: ignore[misc]  # the generator is in its place
+    hidden_layer_sizes: Sequence[int] | None = parameter(
+        default=None,
+        constraint=["array-like", None],
+        kind="tuple of int",
+        doc="""Filters of the generators given by name, or units of the MLP. None: the papers'
+            filters; (128, 64, 32) for tables.""",
+    )
+    anomaly_fraction = 0.125
+    lr = 2e-4
+    lr_schedule = "cosine"
+    batch_size = 256
+    weight_decay = 0.0
+
     _auto_steps = 200
-    _paper_settings: dict = {"n_epochs": 35, "lr_schedule": "constant"}
+    _paper_settings = {"generator": "unet++", "n_epochs": 35, "lr_schedule": "constant"}
+    _paper_source = (
+        'Cai et al., "AGAD: Adversarial Generative Anomaly Detection", sections 4.1 and 4.3, '
+        "figure 6."
+    )
+    _paper_note = (
+        'The paper has ``generator="naive"`` for MNIST, and tables need it. It does not say how '
+        "long it trains; its curves end after these epochs. Weights of the losses, learning rate "
+        "and batches are its own by default."
+    )
 
-    def __init__(
-        self,
-        adversarial=1.0,
-        contextual=50.0,
-        contextual_adversarial=15.0,
-        latent=5.0,
-        *,
-        reset_threshold=0.05,
-        generator="naive",
-        hidden_layer_sizes=None,
-        input_shape=None,
-        anomaly_fraction=0.125,
-        augment=None,
-        n_epochs="auto",
-        lr=2e-4,
-        lr_schedule="cosine",
-        batch_size=256,
-        weight_decay=0.0,
-        clip_grad_norm=None,
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=10,
-        tol=0.0,
-        precision="float32",
-        cuda_graph=False,
-        compile=False,
-        stream="auto",
-        contamination=0.1,
-        device="auto",
-        random_state=None,
-        verbose=0,
-    ):
-        self.adversarial = adversarial
-        self.contextual = contextual
-        self.contextual_adversarial = contextual_adversarial
-        self.latent = latent
-        self.reset_threshold = reset_threshold
-        self.generator = generator
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.input_shape = input_shape
-        self.anomaly_fraction = anomaly_fraction
-        self.augment = augment
-        self.n_epochs = n_epochs
-        self.lr = lr
-        self.lr_schedule = lr_schedule
-        self.batch_size = batch_size
-        self.weight_decay = weight_decay
-        self.clip_grad_norm = clip_grad_norm
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
-        self.precision = precision
-        self.cuda_graph = cuda_graph
-        self.compile = compile
-        self.stream = stream
-        self.contamination = contamination
-        self.device = device
-        self.random_state = random_state
-        self.verbose = verbose
-
-    @classmethod
-    def with_paper_settings(cls, *args, **parameters):
-        """Return a detector that is trained for 35 epochs at a constant rate.
-
-        The paper does not say how long it trains; its curves end there (figure 6). Weights of the
-        losses, learning rate, batches and generators are its own by default.
-
-        Parameters
-        ----------
-        *args, **parameters : object
-            Parameters of the detector, which go before the paper's.
-
-        Returns
-        -------
-        AGAD
-            Not fitted.
-
-        References
-        ----------
-        Cai et al., "AGAD: Adversarial Generative Anomaly Detection", section 4.3, figure 6.
-        """
-        return super().with_paper_settings(*args, **parameters)
-
-    def reconstruct(self, X):
+    def reconstruct(self, X: ArrayLike) -> NDArray[np.float64]:
         """Reconstruct rows.
 
         Parameters
@@ -389,9 +346,9 @@ class AGAD(DeepDetector):
         check_is_fitted(self)
         rows = self._validate(X, reset=False)
         made = self._by_row(rows, "reconstruct")
-        return made if getattr(on_host(X), "ndim", 2) == 4 else made.reshape(rows.shape)
+        return made if np.ndim(on_host(X)) == 4 else made.reshape(rows.shape)
 
-    def explain(self, X):
+    def explain(self, X: ArrayLike) -> NDArray[np.float64]:
         """Compute squared residuals: how much each pixel, or column, adds to the squared score.
 
         Parameters
@@ -408,7 +365,7 @@ class AGAD(DeepDetector):
         check_is_fitted(self)
         return self._by_row(self._validate(X, reset=False), "explain")
 
-    def _stages(self, seeds, y):
+    def _stages(self, seeds: dict[str, int], y: NDArray[np.int8]) -> list[Stage]:
         shape, size = self.input_shape_, None
         if len(shape) == 3 and isinstance(self.generator, str):
             size = tuple(SIDES * math.ceil(side / SIDES) for side in shape[1:])
@@ -430,31 +387,32 @@ class AGAD(DeepDetector):
         )
         return [self._stage("train", objective, anomaly_fraction=self.anomaly_fraction)]
 
-    def _keep(self, objective):
+    def _keep(self, objective: Objective) -> None:
         super()._keep(objective)
         self.discriminator_ = objective.discriminator
 
-    def _warn_of_scores(self, scores):
+    def _row_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return shape if len(shape) == 1 else image_shape(self, shape)
+
+    def _warn_of_scores(self, scores: NDArray[np.float64]) -> None:
         history = self.history_["train"]
         won = [
             reset or balance < WON
             for reset, balance in zip(history["reset"], history["balance"], strict=True)
         ]
         if len(won) >= 3 and all(won[-3:]):
-            warnings.warn(
+            warn(
                 "The discriminator of AGAD has won for good: in the last three epochs it hardly "
                 "ever took a reconstruction for a row (its loss was "
                 f"{history['balance'][-1]:.2g} of that of guessing) and taught the generator "
                 "little. Usual causes: few rows, or features of very different scale. Standardize "
                 "the features, or lower lr.",
                 ConvergenceWarning,
-                stacklevel=6,
             )
         if float(self._objective_.variation) < CONSTANT:
-            warnings.warn(
+            warn(
                 "The generator of AGAD makes nearly the same of all rows, and the score is the "
                 "distance to that. Usual causes: a learning rate too high, features far from "
                 "standardized, or too few steps. Change lr, n_epochs or the generator.",
                 CollapseWarning,
-                stacklevel=6,
             )

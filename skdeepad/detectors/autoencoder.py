@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
-from torch import nn
 
-from skdeepad.deep import DeepDetector, document
+from skdeepad.deep import DecoderParameter, DeepDetector
+from skdeepad.engine import Objective, Stage
 from skdeepad.networks import code_size
 from skdeepad.objectives import ReconstructionObjective
 
 
-@document
-class AutoEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DeepDetector):
+class AutoEncoder(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, DecoderParameter, DeepDetector
+):
     r"""Autoencoder: rows that it cannot reconstruct are anomalous.
 
     An encoder :math:`\phi` and a decoder :math:`\psi` minimise the mean of
@@ -31,9 +34,7 @@ class AutoEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DeepDetecto
 
     Parameters
     ----------
-    {network_parameters}
-    {training_parameters}
-    {common_parameters}
+    {parameters}
 
     Attributes
     ----------
@@ -62,62 +63,9 @@ class AutoEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DeepDetecto
     array([-1])
     """
 
-    _parameter_constraints: dict = {
-        **DeepDetector._parameter_constraints,
-        "decoder": [nn.Module, callable, None],
-    }
     _learns_from_labels = False
 
-    def __init__(
-        self,
-        *,
-        network=None,
-        hidden_layer_sizes=None,
-        decoder=None,
-        input_shape=None,
-        n_epochs="auto",
-        lr=1e-3,
-        lr_schedule="constant",
-        batch_size=128,
-        weight_decay=1e-6,
-        clip_grad_norm=None,
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=10,
-        tol=0.0,
-        precision="float32",
-        cuda_graph=False,
-        compile=False,
-        stream="auto",
-        contamination=0.1,
-        device="auto",
-        random_state=None,
-        verbose=0,
-    ):
-        self.network = network
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.decoder = decoder
-        self.input_shape = input_shape
-        self.n_epochs = n_epochs
-        self.lr = lr
-        self.lr_schedule = lr_schedule
-        self.batch_size = batch_size
-        self.weight_decay = weight_decay
-        self.clip_grad_norm = clip_grad_norm
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
-        self.precision = precision
-        self.cuda_graph = cuda_graph
-        self.compile = compile
-        self.stream = stream
-        self.contamination = contamination
-        self.device = device
-        self.random_state = random_state
-        self.verbose = verbose
-
-    def transform(self, X):
+    def transform(self, X: ArrayLike) -> NDArray[np.float64]:
         """Encode rows.
 
         Parameters
@@ -133,16 +81,16 @@ class AutoEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DeepDetecto
         check_is_fitted(self)
         return self._by_row(self._validate(X, reset=False), "encode")
 
-    def _stages(self, seeds, y):
+    def _stages(self, seeds: dict[str, int], y: NDArray[np.int8]) -> list[Stage]:
         encoder = self._encoder(seeds, bias=True)
         decoder = self._required_decoder(encoder, seeds)
         objective = ReconstructionObjective(encoder, decoder)
         return [self._stage("train", objective, labeled_anomalies=False)]
 
-    def _keep(self, objective):
-        self._objective_ = objective
-        self.network_, self.decoder_ = objective.encoder, objective.decoder
+    def _keep(self, objective: Objective) -> None:
+        super()._keep(objective)
+        self.decoder_ = objective.decoder
 
     @property
-    def _n_features_out(self):
+    def _n_features_out(self) -> int:
         return code_size(self.network_, self.input_shape_)

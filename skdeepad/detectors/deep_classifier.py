@@ -2,40 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from numbers import Real
+from typing import Literal
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 from sklearn.utils._param_validation import Interval, StrOptions
+from torch import Tensor, nn
 
 from skdeepad import losses, networks
-from skdeepad.deep import DeepDetector, document
+from skdeepad.deep import DeepDetector
 from skdeepad.detectors._preparation import (
-    LABEL_CONSTRAINTS,
-    TABLE_CONSTRAINTS,
+    BranchParameters,
+    LabelParameters,
     preparation,
     stand_ins,
 )
-from skdeepad.objectives import PreparedObjective
+from skdeepad.engine import Batch, Stage
+from skdeepad.objectives import Preparation, PreparedObjective
+from skdeepad.parameters import parameter
 
 
 class ClassificationObjective(PreparedObjective):
     """A logit on top of the codes, positive for anomalies."""
 
-    def __init__(self, network, head, input_shape, row_loss, preparation, **numbers):
+    def __init__(
+        self,
+        network: nn.Module,
+        head: nn.Module,
+        input_shape: Sequence[int],
+        row_loss: Callable[..., Tensor],
+        preparation: Preparation,
+        **numbers: float,
+    ) -> None:
         super().__init__(network, input_shape, preparation, **numbers)
         self.head, self.row_loss = head, row_loss
 
-    def score(self, x):
+    def score(self, x: Tensor) -> Tensor:
         """Logit of each row: (n,)."""
         return self.head(self.network(x).flatten(1)).squeeze(1)
 
-    def loss(self, batch):
+    def loss(self, batch: Batch) -> Tensor:
         """Loss of each row: (n,)."""
         return self.row_loss(self.score(batch.x), batch.y, **self.numbers())
 
 
-@document
-class DeepClassifier(DeepDetector):
+class DeepClassifier(LabelParameters, BranchParameters, DeepDetector):
     r"""Binary classifier of normal against anomalous rows, the papers' supervised baseline.
 
     With a network :math:`\phi`, a logit :math:`l(x) = w^\top a(\phi(x)) + b`, :math:`a` being a
@@ -61,17 +75,7 @@ class DeepClassifier(DeepDetector):
 
     Parameters
     ----------
-    objective : {"cross-entropy", "focal"}, default="cross-entropy"
-        The loss.
-    gamma : float, default=2.0
-        Exponent of the focal loss: the larger, the less rows count that are well classified.
-    alpha : float, default=0.5
-        Weight of labeled anomalies in the focal loss, in (0, 1).
-    {network_parameters}
-    {hypersphere_parameters}
-    {label_parameters}
-    {training_parameters}
-    {common_parameters}
+    {parameters}
 
     Attributes
     ----------
@@ -103,15 +107,29 @@ class DeepClassifier(DeepDetector):
     array([False,  True])
     """
 
-    _parameter_constraints: dict = {
-        **DeepDetector._parameter_constraints,
-        **TABLE_CONSTRAINTS,
-        **LABEL_CONSTRAINTS,
-        "objective": [StrOptions({"cross-entropy", "focal"})],
-        "gamma": [Interval(Real, 0, None, closed="left")],
-        "alpha": [Interval(Real, 0, 1, closed="neither")],
-    }
-    _paper_settings: dict = {
+    objective: Literal["cross-entropy", "focal"] = parameter(
+        default="cross-entropy",
+        constraint=[StrOptions({"cross-entropy", "focal"})],
+        kw_only=False,
+        doc="The loss.",
+    )
+    gamma: float = parameter(
+        default=2.0,
+        constraint=[Interval(Real, 0, None, closed="left")],
+        kw_only=False,
+        doc="""Exponent of the focal loss: the larger, the less rows count that are well
+            classified.""",
+    )
+    alpha: float = parameter(
+        default=0.5,
+        constraint=[Interval(Real, 0, 1, closed="neither")],
+        kw_only=False,
+        doc="Weight of labeled anomalies in the focal loss, in (0, 1).",
+    )
+    lr_schedule = "cosine"
+
+    _own_boundary = "where both kinds are as probable"
+    _paper_settings = {
         **DeepDetector._paper_settings,
         "n_branches": 1,
         "squash": None,
@@ -119,70 +137,7 @@ class DeepClassifier(DeepDetector):
         "anomaly_fraction": None,
     }
 
-    def __init__(
-        self,
-        objective="cross-entropy",
-        gamma=2.0,
-        alpha=0.5,
-        *,
-        network=None,
-        hidden_layer_sizes=None,
-        input_shape=None,
-        n_branches=8,
-        squash=2.0,
-        input_noise="auto",
-        anomaly_fraction=0.5,
-        augment=None,
-        n_epochs="auto",
-        lr=1e-3,
-        lr_schedule="cosine",
-        batch_size=128,
-        weight_decay=1e-6,
-        clip_grad_norm=None,
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=10,
-        tol=0.0,
-        precision="float32",
-        cuda_graph=False,
-        compile=False,
-        stream="auto",
-        contamination=0.1,
-        device="auto",
-        random_state=None,
-        verbose=0,
-    ):
-        self.objective = objective
-        self.gamma = gamma
-        self.alpha = alpha
-        self.network = network
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.input_shape = input_shape
-        self.n_branches = n_branches
-        self.squash = squash
-        self.input_noise = input_noise
-        self.anomaly_fraction = anomaly_fraction
-        self.augment = augment
-        self.n_epochs = n_epochs
-        self.lr = lr
-        self.lr_schedule = lr_schedule
-        self.batch_size = batch_size
-        self.weight_decay = weight_decay
-        self.clip_grad_norm = clip_grad_norm
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
-        self.precision = precision
-        self.cuda_graph = cuda_graph
-        self.compile = compile
-        self.stream = stream
-        self.contamination = contamination
-        self.device = device
-        self.random_state = random_state
-        self.verbose = verbose
-
-    def anomaly_probability(self, X):
+    def anomaly_probability(self, X: ArrayLike) -> NDArray[np.float64]:
         r"""Probability that rows are anomalous, :math:`1 / (1 + e^{-l(x)})`.
 
         Parameters
@@ -197,7 +152,7 @@ class DeepClassifier(DeepDetector):
         """
         return expit(self.anomaly_score(X))
 
-    def _stages(self, seeds, y):
+    def _stages(self, seeds: dict[str, int], y: NDArray[np.int8]) -> list[Stage]:
         encoder = self._encoder(seeds, bias=True, n_branches=self.n_branches, squash=self.squash)
         shape = self.input_shape_
         head = networks.build_head(networks.code_size(encoder, shape), seeds["head"])
@@ -212,8 +167,8 @@ class DeepClassifier(DeepDetector):
         )
         return [self._stage("train", objective, anomaly_fraction=self.anomaly_fraction)]
 
-    def _has_own_boundary(self):
+    def _has_own_boundary(self) -> bool:
         return True
 
-    def _own_offset(self):
+    def _own_threshold(self) -> float:
         return 0.0

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from numbers import Integral
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from skdeepad.base import BaseDetector, on_host
+from skdeepad.base import BaseDetector, learns_from_labels, shape_within
 from skdeepad.deep import draw_seeds, reseed
 from skdeepad.detectors.deep_sad import DeepSAD
-from skdeepad.stacking import Fit, fit_together, last_step
+from skdeepad.parameters import parameter
+from skdeepad.stacking import Fit, fit_together
 
 
 class DeepEnsemble(BaseDetector):
@@ -38,25 +40,7 @@ class DeepEnsemble(BaseDetector):
 
     Parameters
     ----------
-    estimator : estimator, default=None
-        A detector, or a pipeline that ends in one; it is cloned, never fitted in place. None:
-        ``DeepSAD()``.
-    n_estimators : int, default=10
-        Number of members, M.
-    bootstrap : bool, default=False
-        Whether each member is trained on rows drawn with replacement, as many as there are of each
-        kind of label.
-    combination : {"mean", "max", "rank-mean"}, default="mean"
-        Which of the three the anomaly score is.
-    max_models : int, default=None
-        Most models in a stack. None: as many as half the free memory holds.
-    contamination : float, default=0.1
-        Share, in (0, 0.5], of the training rows without labeled anomalies that lies below the
-        threshold.
-    random_state : int, RandomState instance or None, default=None
-        Determines the members' random states and rows, whatever `estimator` has.
-    verbose : int, default=0
-        Whether to say why members are not trained as one, if they are not.
+    {parameters}
 
     Attributes
     ----------
@@ -66,6 +50,8 @@ class DeepEnsemble(BaseDetector):
         The fitted members.
     training_scores_ : ndarray of shape (n_estimators, n_rows)
         Anomaly scores by the members of the training rows without labeled anomalies, ascending.
+    input_shape_ : tuple of int
+        Shape of one row.
     n_features_in_ : int
         Number of features; channels x height x width for images.
     feature_names_in_ : ndarray of shape (n_features,)
@@ -96,40 +82,54 @@ class DeepEnsemble(BaseDetector):
     True
     """
 
-    _parameter_constraints: dict = {
-        **BaseDetector._parameter_constraints,
-        "estimator": [HasMethods(["fit", "score_samples"]), None],
-        "n_estimators": [Interval(Integral, 1, None, closed="left")],
-        "bootstrap": ["boolean"],
-        "combination": [StrOptions({"mean", "max", "rank-mean"})],
-        "max_models": [Interval(Integral, 1, None, closed="left"), None],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
-    }
+    estimator: Any = parameter(
+        default=None,
+        constraint=[HasMethods(["fit", "score_samples"]), None],
+        kw_only=False,
+        kind="estimator",
+        stands_for={None: DeepSAD},
+        doc="""A detector, or a pipeline that ends in one; it is cloned, never fitted in place.
+            None: ``DeepSAD()``.""",
+    )
+    n_estimators: int = parameter(
+        default=10,
+        constraint=[Interval(Integral, 1, None, closed="left")],
+        kw_only=False,
+        doc="Number of members, M.",
+    )
+    bootstrap: bool = parameter(
+        default=False,
+        constraint=["boolean"],
+        kw_only=False,
+        doc="""Whether each member is trained on rows drawn with replacement, as many as there are
+            of each kind of label.""",
+    )
+    combination: Literal["mean", "max", "rank-mean"] = parameter(
+        default="mean",
+        constraint=[StrOptions({"mean", "max", "rank-mean"})],
+        kw_only=False,
+        doc="Which of the three the anomaly score is.",
+    )
+    max_models: int | None = parameter(
+        default=None,
+        constraint=[Interval(Integral, 1, None, closed="left"), None],
+        doc="Most models in a stack. None: as many as half the free memory holds.",
+    )
+    random_state: int | np.random.RandomState | None = parameter(
+        default=None,
+        constraint=["random_state"],
+        kind="int, RandomState instance or None",
+        doc="Determines the members' random states and rows, whatever `estimator` has.",
+    )
+    verbose: int = parameter(
+        default=0,
+        constraint=["verbose"],
+        doc="Whether to say why members are not trained as one, if they are not.",
+    )
+
     _dtype = [np.float64, np.float32]  # as given; members convert if they must
 
-    def __init__(
-        self,
-        estimator=None,
-        n_estimators=10,
-        bootstrap=False,
-        combination="mean",
-        *,
-        max_models=None,
-        contamination=0.1,
-        random_state=None,
-        verbose=0,
-    ):
-        self.estimator = estimator
-        self.n_estimators = n_estimators
-        self.bootstrap = bootstrap
-        self.combination = combination
-        self.max_models = max_models
-        self.contamination = contamination
-        self.random_state = random_state
-        self.verbose = verbose
-
-    def score_std(self, X):
+    def score_std(self, X: ArrayLike) -> NDArray[np.float64]:
         """Measure how much members disagree.
 
         Parameters
@@ -146,39 +146,18 @@ class DeepEnsemble(BaseDetector):
         check_is_fitted(self)
         return self._by_member(self._validate(X, reset=False)).std(axis=0)
 
-    def set_params(self, **params):
-        """Set parameters of the ensemble and, as ``estimator__lr``, of its members.
-
-        Parameters
-        ----------
-        **params : dict
-            Parameters. An estimator that is None becomes the default first if one of its is among
-            them.
-
-        Returns
-        -------
-        self : object
-            This ensemble.
-        """
-        nested = any(key.startswith("estimator__") for key in params)
-        if nested and params.get("estimator", self.estimator) is None:
-            params = {**params, "estimator": DeepSAD()}
-        return super().set_params(**params)
-
     @property
-    def _learns_from_labels(self):
-        detector = last_step(DeepSAD() if self.estimator is None else self.estimator)
-        return isinstance(detector, BaseDetector) and detector._learns_from_labels
+    def _learns_from_labels(self) -> bool:
+        return learns_from_labels(self._part("estimator"))
 
-    def _fit(self, X, y, given):
+    def _fit(self, X: NDArray[Any], y: NDArray[np.int8]) -> None:
         uses = ["bootstrap", *range(self.n_estimators)]
         seeds = draw_seeds(self.random_state, uses)
         rng = np.random.default_rng(seeds.pop("bootstrap"))
-        images = getattr(given[0], "ndim", 2) == 4
-        features = X.reshape(given[0].shape) if images else X
+        features = self._shaped(X)
         fits = []
         for seed in seeds.values():
-            member = DeepSAD() if self.estimator is None else clone(self.estimator)
+            member = clone(self._part("estimator"))
             rows = _bootstrap(y, rng) if self.bootstrap else None
             labels = y if rows is None else y[rows]
             fits.append(Fit(reseed(member, seed), features, labels, rows))
@@ -187,13 +166,15 @@ class DeepEnsemble(BaseDetector):
             if fit.error is not None:
                 raise fit.error
         self.estimators_ = [fit.estimator for fit in fits]
+        self.input_shape_ = shape_within(self.estimators_[0], self.input_shape_)
         self.training_scores_ = np.sort(self._member_scores(X[y >= 0]), axis=1)
 
-    def _member_scores(self, X):
+    def _member_scores(self, X: NDArray[Any]) -> NDArray[np.float64]:
         """Anomaly scores of rows by each member: (n_estimators, n)."""
-        return np.stack([-np.asarray(member.score_samples(X)) for member in self.estimators_])
+        rows = self._shaped(X)
+        return np.stack([-np.asarray(member.score_samples(rows)) for member in self.estimators_])
 
-    def _by_member(self, X):
+    def _by_member(self, X: NDArray[Any]) -> NDArray[np.float64]:
         """Return what is combined, of each member: (n_estimators, n)."""
         scores, known = self._member_scores(X), self.training_scores_
         if self.combination == "rank-mean":
@@ -206,19 +187,12 @@ class DeepEnsemble(BaseDetector):
         deviation[deviation == 0] = 1.0
         return (scores - known.mean(axis=1, keepdims=True)) / deviation
 
-    def _anomaly_score(self, X):
+    def _anomaly_score(self, X: NDArray[Any]) -> NDArray[np.float64]:
         values = self._by_member(X)
         return values.max(axis=0) if self.combination == "max" else values.mean(axis=0)
 
-    def _validate(self, X, *, reset):
-        """Check features; images become flat rows."""
-        X = on_host(X)
-        if getattr(X, "ndim", 2) == 4:
-            X = X.reshape(len(X), math.prod(X.shape[1:]))
-        return super()._validate(X, reset=reset)
 
-
-def _bootstrap(y, rng):
+def _bootstrap(y: NDArray[np.int8], rng: np.random.Generator) -> NDArray[np.intp]:
     """Draw positions with replacement, as many of each kind of label as there are."""
     kinds = [np.flatnonzero(y == label) for label in (-1, 0, 1)]
     return np.sort(np.concatenate([rng.choice(kind, len(kind)) for kind in kinds if len(kind)]))

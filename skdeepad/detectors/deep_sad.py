@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from numbers import Real
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from sklearn.utils._param_validation import Interval
+from torch import nn
 
 from skdeepad import losses, networks
-from skdeepad.deep import document
 from skdeepad.detectors._hypersphere import HypersphereDetector
-from skdeepad.detectors._preparation import LABEL_CONSTRAINTS, preparation
+from skdeepad.detectors._preparation import LabelParameters, is_table, preparation
+from skdeepad.engine import Objective
 from skdeepad.objectives import DistanceObjective
+from skdeepad.parameters import parameter
 
 
-@document
-class DeepSAD(HypersphereDetector):
+class DeepSAD(LabelParameters, HypersphereDetector):
     r"""Deep SAD: normal rows are drawn to a centre, labeled anomalies pushed away from it.
 
     With a network :math:`\phi`, a centre :math:`c` and :math:`d(x) = \lVert \phi(x) - c
@@ -43,14 +47,7 @@ class DeepSAD(HypersphereDetector):
 
     Parameters
     ----------
-    eta : float, default=1.0
-        Weight of labeled rows against unlabeled ones.
-    {network_parameters}
-    {hypersphere_parameters}
-    {pretraining_parameters}
-    {label_parameters}
-    {training_parameters}
-    {common_parameters}
+    {parameters}
 
     Attributes
     ----------
@@ -79,87 +76,30 @@ class DeepSAD(HypersphereDetector):
     True
     """
 
-    _parameter_constraints: dict = {
-        **HypersphereDetector._parameter_constraints,
-        "eta": [Interval(Real, 0, None, closed="neither")],
-        **LABEL_CONSTRAINTS,
-    }
+    eta: float = parameter(
+        default=1.0,
+        constraint=[Interval(Real, 0, None, closed="neither")],
+        kw_only=False,
+        doc="Weight of labeled rows against unlabeled ones.",
+    )
 
-    _paper_settings: dict = {**HypersphereDetector._paper_settings, "anomaly_fraction": None}
+    _pretrained = (
+        "for images, and for other rows that are no table, if there is a decoder, that is for the "
+        "default networks and wherever `decoder` is given"
+    )
+    _paper_settings = {**HypersphereDetector._paper_settings, "anomaly_fraction": None}
 
-    def __init__(
-        self,
-        eta=1.0,
-        *,
-        network=None,
-        hidden_layer_sizes=None,
-        decoder=None,
-        input_shape=None,
-        n_branches=8,
-        squash=2.0,
-        input_noise="auto",
-        pretrain="auto",
-        pretrain_n_epochs="auto",
-        pretrain_lr=1e-3,
-        anomaly_fraction=0.5,
-        augment=None,
-        n_epochs="auto",
-        lr=1e-3,
-        lr_schedule="cosine",
-        batch_size=128,
-        weight_decay=1e-6,
-        clip_grad_norm=None,
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=10,
-        tol=0.0,
-        precision="float32",
-        cuda_graph=False,
-        compile=False,
-        stream="auto",
-        contamination=0.1,
-        device="auto",
-        random_state=None,
-        verbose=0,
-    ):
-        self.eta = eta
-        self.network = network
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.decoder = decoder
-        self.input_shape = input_shape
-        self.n_branches = n_branches
-        self.squash = squash
-        self.input_noise = input_noise
-        self.pretrain = pretrain
-        self.pretrain_n_epochs = pretrain_n_epochs
-        self.pretrain_lr = pretrain_lr
-        self.anomaly_fraction = anomaly_fraction
-        self.augment = augment
-        self.n_epochs = n_epochs
-        self.lr = lr
-        self.lr_schedule = lr_schedule
-        self.batch_size = batch_size
-        self.weight_decay = weight_decay
-        self.clip_grad_norm = clip_grad_norm
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
-        self.precision = precision
-        self.cuda_graph = cuda_graph
-        self.compile = compile
-        self.stream = stream
-        self.contamination = contamination
-        self.device = device
-        self.random_state = random_state
-        self.verbose = verbose
-
-    def _objective(self, encoder, y):
+    def _objective(self, encoder: nn.Module, y: NDArray[np.int8]) -> Objective:
         shape = self.input_shape_
         size = networks.code_size(encoder, shape)
         return DistanceObjective(
             encoder, shape, size, losses.deep_sad, preparation(self), eta=self.eta
         )
 
-    def _training_numbers(self):
+    def _wants_pretraining(self) -> bool:
+        if self.pretrain == "auto":
+            return not is_table(self.input_shape_)
+        return bool(self.pretrain)
+
+    def _training_numbers(self) -> dict[str, Any]:
         return {"anomaly_fraction": self.anomaly_fraction}

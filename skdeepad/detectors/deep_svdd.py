@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from numbers import Real
+from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.utils._param_validation import Interval, StrOptions
+from torch import nn
 
 from skdeepad import losses, networks
-from skdeepad.deep import document
 from skdeepad.detectors._hypersphere import HypersphereDetector
 from skdeepad.detectors._preparation import preparation
-from skdeepad.objectives import UNCHANGED, DistanceObjective
+from skdeepad.engine import Objective, Rows
+from skdeepad.objectives import UNCHANGED, DistanceObjective, Preparation
+from skdeepad.parameters import parameter
 
 
 class SoftBoundaryObjective(DistanceObjective):
@@ -21,31 +27,37 @@ class SoftBoundaryObjective(DistanceObjective):
     around an untrained network's codes says nothing.
     """
 
-    def __init__(self, network, input_shape, code_size, nu, preparation=UNCHANGED):
+    def __init__(
+        self,
+        network: nn.Module,
+        input_shape: Sequence[int],
+        code_size: int,
+        nu: float,
+        preparation: Preparation = UNCHANGED,
+    ) -> None:
         numbers = {"radius_squared": 0.0, "nu": nu}
         super().__init__(
             network, input_shape, code_size, losses.soft_boundary, preparation, **numbers
         )
 
-    def after_epoch(self, epoch, rows, losses):
+    def after_epoch(self, epoch: int, rows: Rows, losses: dict[str, float]) -> None:
         """Solve the radius for the weights as they are."""
         self.finish(rows)
 
-    def finish(self, rows):
+    def finish(self, rows: Rows) -> None:
         r"""Set :math:`R^2` to the :math:`(\lfloor \nu n \rfloor + 1)`-th largest distance.
 
         Among the n rows with y >= 0, never interpolated: then at most a share nu lies strictly
         outside (thesis, proposition 4).
         """
         distance = torch.cat(
-            [self.distance(x)[:count][y[:count] >= 0] for x, y, count in rows.slices()]
+            [self.distances(x)[:count][y[:count] >= 0] for x, y, count in rows.slices()]
         )
         # In exact arithmetic: the buffer holds 7 digits of nu, and 0.57 * 300 is not quite 171.
         outside = int(round(float(f"{float(self.nu):.7g}") * len(distance), 6))
         self.radius_squared.copy_(distance.kthvalue(max(len(distance) - outside, 1)).values)
 
 
-@document
 class DeepSVDD(HypersphereDetector):
     r"""Deep SVDD: the smallest sphere around the codes of the training rows.
 
@@ -73,16 +85,7 @@ class DeepSVDD(HypersphereDetector):
 
     Parameters
     ----------
-    objective : {"one-class", "soft-boundary"}, default="one-class"
-        What is minimised.
-    nu : float, default=0.1
-        Upper bound, in (0, 1], on the share of training rows outside the sphere. Only for the
-        soft boundary.
-    {network_parameters}
-    {hypersphere_parameters}
-    {pretraining_parameters}
-    {training_parameters}
-    {common_parameters}
+    {parameters}
 
     Attributes
     ----------
@@ -109,95 +112,40 @@ class DeepSVDD(HypersphereDetector):
     0.1
     """
 
-    _parameter_constraints: dict = {
-        **HypersphereDetector._parameter_constraints,
-        "objective": [StrOptions({"one-class", "soft-boundary"})],
-        "nu": [Interval(Real, 0, 1, closed="right")],
-    }
+    objective: Literal["one-class", "soft-boundary"] = parameter(
+        default="one-class",
+        constraint=[StrOptions({"one-class", "soft-boundary"})],
+        kw_only=False,
+        doc="What is minimised.",
+    )
+    nu: float = parameter(
+        default=0.1,
+        constraint=[Interval(Real, 0, 1, closed="right")],
+        kw_only=False,
+        doc="""Upper bound, in (0, 1], on the share of training rows outside the sphere. Only for
+            the soft boundary.""",
+    )
+
+    _own_boundary = "the radius of the soft boundary; a ValueError without one"
     _learns_from_labels = False
 
-    def __init__(
-        self,
-        objective="one-class",
-        nu=0.1,
-        *,
-        network=None,
-        hidden_layer_sizes=None,
-        decoder=None,
-        input_shape=None,
-        n_branches=8,
-        squash=2.0,
-        input_noise="auto",
-        pretrain="auto",
-        pretrain_n_epochs="auto",
-        pretrain_lr=1e-3,
-        n_epochs="auto",
-        lr=1e-3,
-        lr_schedule="cosine",
-        batch_size=128,
-        weight_decay=1e-6,
-        clip_grad_norm=None,
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=10,
-        tol=0.0,
-        precision="float32",
-        cuda_graph=False,
-        compile=False,
-        stream="auto",
-        contamination=0.1,
-        device="auto",
-        random_state=None,
-        verbose=0,
-    ):
-        self.objective = objective
-        self.nu = nu
-        self.network = network
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.decoder = decoder
-        self.input_shape = input_shape
-        self.n_branches = n_branches
-        self.squash = squash
-        self.input_noise = input_noise
-        self.pretrain = pretrain
-        self.pretrain_n_epochs = pretrain_n_epochs
-        self.pretrain_lr = pretrain_lr
-        self.n_epochs = n_epochs
-        self.lr = lr
-        self.lr_schedule = lr_schedule
-        self.batch_size = batch_size
-        self.weight_decay = weight_decay
-        self.clip_grad_norm = clip_grad_norm
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
-        self.precision = precision
-        self.cuda_graph = cuda_graph
-        self.compile = compile
-        self.stream = stream
-        self.contamination = contamination
-        self.device = device
-        self.random_state = random_state
-        self.verbose = verbose
-
-    def _objective(self, encoder, y):
+    def _objective(self, encoder: nn.Module, y: NDArray[np.int8]) -> Objective:
         shape = self.input_shape_
         size = networks.code_size(encoder, shape)
         if self.objective == "soft-boundary":
             return SoftBoundaryObjective(encoder, shape, size, self.nu, preparation(self))
         return DistanceObjective(encoder, shape, size, losses.one_class, preparation(self))
 
-    def _keep(self, objective):
+    def _keep(self, objective: Objective) -> None:
         super()._keep(objective)
         if self._has_own_boundary():
             self.radius_ = float(objective.radius_squared.sqrt())
 
-    def _has_own_boundary(self):
+    def _has_own_boundary(self) -> bool:
         return self.objective == "soft-boundary"
 
-    def _own_offset(self):
-        return -float(self._objective_.radius_squared)
+    def _own_threshold(self) -> float:
+        return float(self._objective_.radius_squared)
 
-    def _name_with_setting(self):
+    def _name_with_setting(self) -> str:
         return f"DeepSVDD(objective={self.objective!r})"

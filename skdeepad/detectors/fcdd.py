@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from numbers import Real
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
 from torch.nn import functional
 
 from skdeepad import losses, networks
-from skdeepad.base import on_host
-from skdeepad.deep import DeepDetector, document
-from skdeepad.detectors._preparation import LABEL_CONSTRAINTS, preparation, stand_ins
-from skdeepad.engine import Rows
-from skdeepad.objectives import PreparedObjective
+from skdeepad.deep import IS_NETWORK, NETWORK_IN_WORDS, DeepDetector, Network
+from skdeepad.detectors._preparation import (
+    LabelParameters,
+    image_shape,
+    preparation,
+    stand_ins,
+)
+from skdeepad.engine import Batch, Objective, Rows, Stage
+from skdeepad.inputs import on_host
+from skdeepad.objectives import Preparation, PreparedObjective
+from skdeepad.parameters import parameter
 
 
 class MapObjective(PreparedObjective):
@@ -26,27 +36,34 @@ class MapObjective(PreparedObjective):
     on the others, or -1 everywhere where there is none.
     """
 
-    def __init__(self, network, input_shape, sigma, preparation, **numbers):
+    def __init__(
+        self,
+        network: nn.Module,
+        input_shape: Sequence[int],
+        sigma: float | None,
+        preparation: Preparation,
+        **numbers: float,
+    ) -> None:
         super().__init__(network, input_shape, preparation, **numbers)
         self.channels, *self.sides = input_shape
         self.fields = networks.receptive_field(network)
         down, across = (torch.tensor(networks.gaussian(field, sigma)) for field in self.fields)
         self.register_buffer("kernel", torch.outer(down, across)[None, None])
 
-    def map(self, x):
+    def map(self, x: Tensor) -> Tensor:
         """Pseudo-Huber norm at each place of the network's output: (n, u, v)."""
         codes = self.network(x[:, : self.channels]).movedim(1, -1)  # (n, u, v, k)
         return losses.pseudo_huber(codes)
 
-    def score(self, x):
+    def score(self, x: Tensor) -> Tensor:
         """Mean of the map of each image: (n,)."""
         return self.map(x).flatten(1).mean(1)
 
-    def explain(self, x):
+    def explain(self, x: Tensor) -> Tensor:
         """Heat map of each image, by algorithm 1: (n, h, w)."""
         return self.upsample(self.map(x))
 
-    def upsample(self, maps):
+    def upsample(self, maps: Tensor) -> Tensor:
         """Spread each number of maps (n, u, v) as a Gaussian around its field's centre."""
         strides = [field.stride for field in self.fields]
         spread = functional.conv_transpose2d(maps[:, None], self.kernel, stride=strides)[:, 0]
@@ -56,7 +73,7 @@ class MapObjective(PreparedObjective):
             borders += [start, self.sides[axis] - start - spread.shape[axis + 1]]
         return functional.pad(spread, borders)
 
-    def loss(self, batch):
+    def loss(self, batch: Batch) -> Tensor:
         """Loss of each image, by its pixels where they are known: (n,)."""
         maps = self.map(batch.x)  # (n, u, v)
         of_image = losses.hypersphere_classification(
@@ -73,14 +90,13 @@ class MapObjective(PreparedObjective):
         annotated = (batch.y < 0) & (masks[:, 0, 0] >= 0)
         return torch.where(annotated, of_pixels.flatten(1).mean(1), of_image)
 
-    def _with_masks(self, batch, masks):
+    def _with_masks(self, batch: Batch, masks: Tensor | None) -> Batch:
         if masks is None:
             return batch
         return batch._replace(x=torch.cat([batch.x, masks[:, None]], dim=1))
 
 
-@document
-class FCDD(DeepDetector):
+class FCDD(LabelParameters, DeepDetector):
     r"""Fully convolutional data description: a score for each image, and where it comes from.
 
     A fully convolutional network :math:`\phi` maps an image to a smaller map, and
@@ -115,23 +131,7 @@ class FCDD(DeepDetector):
 
     Parameters
     ----------
-    eta : float, default=1.0
-        Weight of labeled images against unlabeled ones.
-    sigma : float or "auto", default="auto"
-        Standard deviation of the Gaussians of heat maps, in pixels. "auto": a quarter of the
-        receptive field.
-    network : torch.nn.Module, class or callable, default=None
-        Network of convolutions and pooling that maps images to maps, of one or more channels. An
-        instance is copied, its weights included, and never trained in place; a class or a function
-        is called, with ``input_shape=`` if it takes a parameter of that name. None chooses one of
-        the thesis's by the shape of the image (:mod:`skdeepad.networks`).
-    hidden_layer_sizes : tuple of int, default=None
-        Filters of each convolution of the default network but the last. None: the thesis's.
-    input_shape : tuple of int, default=None
-        (channels, height, width) if the rows of X are flattened images.
-    {label_parameters}
-    {training_parameters}
-    {common_parameters}
+    {parameters}
 
     Attributes
     ----------
@@ -164,76 +164,49 @@ class FCDD(DeepDetector):
     True
     """
 
-    _parameter_constraints: dict = {
-        **DeepDetector._parameter_constraints,
-        **LABEL_CONSTRAINTS,
-        "eta": [Interval(Real, 0, None, closed="neither")],
-        "sigma": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
-    }
+    eta: float = parameter(
+        default=1.0,
+        constraint=[Interval(Real, 0, None, closed="neither")],
+        kw_only=False,
+        doc="Weight of labeled images against unlabeled ones.",
+    )
+    sigma: float | Literal["auto"] = parameter(
+        default="auto",
+        constraint=[Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
+        kw_only=False,
+        doc="""Standard deviation of the Gaussians of heat maps, in pixels. "auto": a quarter of the
+            receptive field.""",
+    )
+    network: Network | None = parameter(
+        default=None,
+        constraint=IS_NETWORK,
+        kind=NETWORK_IN_WORDS,
+        doc="""Network of convolutions and pooling that maps images to maps, of one or more
+            channels. An instance is copied, its weights included, and never trained in place; a
+            class or a function is called, with ``input_shape=`` if it takes a parameter of that
+            name. None chooses one of the thesis's by the shape of the image
+            (:mod:`skdeepad.networks`).""",
+    )
+    hidden_layer_sizes: Sequence[int] | None = parameter(
+        default=None,
+        constraint=["array-like", None],
+        kind="tuple of int",
+        doc="""Filters of each convolution of the default network but the last. None: the
+            thesis's.""",
+    )
+    lr_schedule = "cosine"
+
     # The thesis balances batches: 128 normal images and 128 anomalies.
-    _paper_settings: dict = {
+    _paper_settings = {
         **DeepDetector._paper_settings,
         "batch_size": 256,
         "anomaly_fraction": 0.5,
     }
-
-    def __init__(
-        self,
-        eta=1.0,
-        sigma="auto",
-        *,
-        network=None,
-        hidden_layer_sizes=None,
-        input_shape=None,
-        anomaly_fraction=0.5,
-        augment=None,
-        n_epochs="auto",
-        lr=1e-3,
-        lr_schedule="cosine",
-        batch_size=128,
-        weight_decay=1e-6,
-        clip_grad_norm=None,
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=10,
-        tol=0.0,
-        precision="float32",
-        cuda_graph=False,
-        compile=False,
-        stream="auto",
-        contamination=0.1,
-        device="auto",
-        random_state=None,
-        verbose=0,
-    ):
-        self.eta = eta
-        self.sigma = sigma
-        self.network = network
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.input_shape = input_shape
-        self.anomaly_fraction = anomaly_fraction
-        self.augment = augment
-        self.n_epochs = n_epochs
-        self.lr = lr
-        self.lr_schedule = lr_schedule
-        self.batch_size = batch_size
-        self.weight_decay = weight_decay
-        self.clip_grad_norm = clip_grad_norm
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
-        self.precision = precision
-        self.cuda_graph = cuda_graph
-        self.compile = compile
-        self.stream = stream
-        self.contamination = contamination
-        self.device = device
-        self.random_state = random_state
-        self.verbose = verbose
+    _paper_source = 'Ruff, "Deep One-Class Learning", thesis, section 3.1 and appendix B.2.'
+    _paper_note = "Augmentation of images is not among them: pass ``augment``."
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, masks=None):
+    def fit(self, X: ArrayLike, y: ArrayLike | None = None, masks: ArrayLike | None = None) -> FCDD:
         """Learn from unlabeled images, and from whatever labels and masks there are.
 
         Parameters
@@ -260,7 +233,7 @@ class FCDD(DeepDetector):
         """
         return self._fit_rows(X, y, masks=masks)
 
-    def explain(self, X):
+    def explain(self, X: ArrayLike) -> NDArray[np.float64]:
         """Compute heat maps: how much each pixel adds to the score.
 
         Parameters
@@ -277,22 +250,27 @@ class FCDD(DeepDetector):
         maps = self._by_row(self._validate(X, reset=False), "explain")
         return maps[:, 0] if self.input_shape_[1] == 1 else maps
 
-    def _validate(self, X, *, reset):
-        X = super()._validate(X, reset=reset)
-        if len(self.input_shape_) == 1:
-            self.input_shape_ = (1, 1, *self.input_shape_)
-        return X
+    def _row_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        if len(shape) == 1:
+            return (1, 1, *shape)
+        return image_shape(self, shape)
 
-    def _trainings(self, X, y, given, masks=None, place=Rows.place):
+    def _placed(
+        self, X: NDArray[Any], y: NDArray[np.int8], place: Any = Rows.place, masks: Any = None
+    ) -> Rows:
         masks = self._checked_masks(masks, y)
-        row_shape = self.input_shape_
-        if masks is not None:
-            # A mask travels as one more channel: drawn, moved and augmented with its image.
-            X = np.hstack([X, masks.reshape(len(X), -1).astype(X.dtype)])
-            row_shape = (row_shape[0] + 1, *row_shape[1:])
-        yield from super()._trainings(X, y, given, row_shape, place)
+        if masks is None:
+            return super()._placed(X, y, place)
+        # A mask travels as one more channel: drawn, moved and augmented with its image.
+        channels, *sides = self.input_shape_
+        X = np.hstack([X, masks.reshape(len(X), -1).astype(X.dtype)])
 
-    def _checked_masks(self, masks, y):
+        def place_with_masks(X: Any, y: Any, shape: Any, *where: Any) -> Rows:
+            return place(X, y, (channels + 1, *sides), *where)
+
+        return super()._placed(X, y, place_with_masks)
+
+    def _checked_masks(self, masks: Any, y: NDArray[np.int8]) -> NDArray[Any] | None:
         """Return masks of shape (n, h, w), or None if they say nothing."""
         if masks is None:
             return None
@@ -330,7 +308,7 @@ class FCDD(DeepDetector):
             )
         return masks
 
-    def _stages(self, seeds, y):
+    def _stages(self, seeds: dict[str, int], y: NDArray[np.int8]) -> list[Stage]:
         shape = self.input_shape_
         network = networks.build_map_network(
             self.network, shape, self._layer_sizes(), seeds["network"]
@@ -339,11 +317,11 @@ class FCDD(DeepDetector):
             network,
             shape,
             None if self.sigma == "auto" else self.sigma,
-            preparation(self, stand_ins(self, y, warn=False, stacklevel=9)),
+            preparation(self, stand_ins(self, y, warned_of_images=False)),
             eta=self.eta,
         )
         return [self._stage("train", objective, anomaly_fraction=self.anomaly_fraction)]
 
-    def _keep(self, objective):
+    def _keep(self, objective: Objective) -> None:
         super()._keep(objective)
         self.receptive_field_ = objective.fields

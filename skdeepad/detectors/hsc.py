@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-import warnings
 from numbers import Real
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.utils._param_validation import Interval, StrOptions
+from torch import nn
 
 from skdeepad import losses, networks
-from skdeepad.base import LabelWarning
-from skdeepad.deep import document
 from skdeepad.detectors._hypersphere import HypersphereDetector
-from skdeepad.detectors._preparation import LABEL_CONSTRAINTS, preparation
+from skdeepad.detectors._preparation import LabelParameters, preparation
+from skdeepad.engine import Objective
+from skdeepad.notices import LabelWarning, warn
 from skdeepad.objectives import DistanceObjective
+from skdeepad.parameters import parameter
 
 _RADIAL = {
     "pseudo-huber": losses.pseudo_huber,
@@ -24,8 +27,7 @@ _RADIAL = {
 }
 
 
-@document
-class HSC(HypersphereDetector):
+class HSC(LabelParameters, HypersphereDetector):
     r"""Hypersphere classifier: normal rows inside a sphere, labeled anomalies outside.
 
     With a network :math:`\phi` and a radial function :math:`h`, it minimises the mean over
@@ -56,17 +58,7 @@ class HSC(HypersphereDetector):
 
     Parameters
     ----------
-    radial : {"pseudo-huber", "squared-norm", "norm", "l1"}, default="pseudo-huber"
-        The function h of a code z: :math:`\sqrt{\lVert z \rVert^2 + 1} - 1`,
-        :math:`\lVert z \rVert^2`, :math:`\lVert z \rVert` or :math:`\lVert z \rVert_1`.
-    eta : float, default=1.0
-        Weight of labeled rows against unlabeled ones.
-    {network_parameters}
-    {hypersphere_parameters}
-    {pretraining_parameters}
-    {label_parameters}
-    {training_parameters}
-    {common_parameters}
+    {parameters}
 
     Attributes
     ----------
@@ -97,91 +89,35 @@ class HSC(HypersphereDetector):
     array([False,  True])
     """
 
-    _parameter_constraints: dict = {
-        **HypersphereDetector._parameter_constraints,
-        "radial": [StrOptions(set(_RADIAL))],
-        "eta": [Interval(Real, 0, None, closed="neither")],
-        **LABEL_CONSTRAINTS,
-    }
+    radial: Literal["pseudo-huber", "squared-norm", "norm", "l1"] = parameter(
+        default="pseudo-huber",
+        constraint=[StrOptions(set(_RADIAL))],
+        kw_only=False,
+        doc=r"""The function h of a code z: :math:`\sqrt{\lVert z \rVert^2 + 1} - 1`,
+            :math:`\lVert z \rVert^2`, :math:`\lVert z \rVert` or :math:`\lVert z \rVert_1`.""",
+    )
+    eta: float = parameter(
+        default=1.0,
+        constraint=[Interval(Real, 0, None, closed="neither")],
+        kw_only=False,
+        doc="Weight of labeled rows against unlabeled ones.",
+    )
 
+    pretrain = False
+
+    _branches_learn = " Each has a loss of its own, and the loss is their mean."
+    _own_boundary = "where a row is as probably anomalous as normal; a ValueError without anomalies"
     # The thesis balances batches: 128 normal and 128 auxiliary images.
-    _paper_settings: dict = {
+    _paper_settings = {
         **HypersphereDetector._paper_settings,
         "batch_size": 256,
         "anomaly_fraction": 0.5,
         "pretrain": False,
     }
+    _paper_source = 'Ruff, "Deep One-Class Learning", thesis, appendix B.1.'
+    _paper_note = "Augmentation of images is not among them: pass ``augment``."
 
-    def __init__(
-        self,
-        radial="pseudo-huber",
-        eta=1.0,
-        *,
-        network=None,
-        hidden_layer_sizes=None,
-        decoder=None,
-        input_shape=None,
-        n_branches=8,
-        squash=2.0,
-        input_noise="auto",
-        pretrain=False,
-        pretrain_n_epochs="auto",
-        pretrain_lr=1e-3,
-        anomaly_fraction=0.5,
-        augment=None,
-        n_epochs="auto",
-        lr=1e-3,
-        lr_schedule="cosine",
-        batch_size=128,
-        weight_decay=1e-6,
-        clip_grad_norm=None,
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=10,
-        tol=0.0,
-        precision="float32",
-        cuda_graph=False,
-        compile=False,
-        stream="auto",
-        contamination=0.1,
-        device="auto",
-        random_state=None,
-        verbose=0,
-    ):
-        self.radial = radial
-        self.eta = eta
-        self.network = network
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.decoder = decoder
-        self.input_shape = input_shape
-        self.n_branches = n_branches
-        self.squash = squash
-        self.input_noise = input_noise
-        self.pretrain = pretrain
-        self.pretrain_n_epochs = pretrain_n_epochs
-        self.pretrain_lr = pretrain_lr
-        self.anomaly_fraction = anomaly_fraction
-        self.augment = augment
-        self.n_epochs = n_epochs
-        self.lr = lr
-        self.lr_schedule = lr_schedule
-        self.batch_size = batch_size
-        self.weight_decay = weight_decay
-        self.clip_grad_norm = clip_grad_norm
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
-        self.precision = precision
-        self.cuda_graph = cuda_graph
-        self.compile = compile
-        self.stream = stream
-        self.contamination = contamination
-        self.device = device
-        self.random_state = random_state
-        self.verbose = verbose
-
-    def anomaly_probability(self, X):
+    def anomaly_probability(self, X: ArrayLike) -> NDArray[np.float64]:
         r"""Probability that rows are anomalous, :math:`1 - e^{-h(\phi(x))}`.
 
         Parameters
@@ -196,7 +132,9 @@ class HSC(HypersphereDetector):
         """
         return -np.expm1(-self.anomaly_score(X))
 
-    def _checked(self, X, y, rows=None):
+    def _checked(
+        self, X: Any, y: Any, rows: NDArray[Any] | None = None
+    ) -> tuple[NDArray[Any], NDArray[np.int8]]:
         features, labels = super()._checked(X, y, rows)
         if self.contamination == "auto" and self._needs_center(labels):
             raise ValueError(
@@ -207,17 +145,16 @@ class HSC(HypersphereDetector):
             )
         return features, labels
 
-    def _needs_center(self, y):
+    def _needs_center(self, y: NDArray[np.int8]) -> bool:
         return not (y < 0).any()
 
-    def _objective(self, encoder, y):
+    def _objective(self, encoder: nn.Module, y: NDArray[np.int8]) -> Objective:
         centered = self._needs_center(y)
         if centered:
-            warnings.warn(
+            warn(
                 "HSC learns from labeled anomalies, and y has none: it draws all rows to a centre, "
                 "as DeepSVDD does. Label some with -1; any images that are not normal will do.",
                 LabelWarning,
-                stacklevel=8,
             )
         shape = self.input_shape_
         return DistanceObjective(
@@ -228,14 +165,15 @@ class HSC(HypersphereDetector):
             preparation(self),
             _RADIAL[self.radial],
             centered,
+            networks.n_branches(encoder),
             eta=self.eta,
         )
 
-    def _training_numbers(self):
+    def _training_numbers(self) -> dict[str, Any]:
         return {"anomaly_fraction": self.anomaly_fraction}
 
-    def _has_own_boundary(self):
+    def _has_own_boundary(self) -> bool:
         return True
 
-    def _own_offset(self):
-        return -math.log(2.0)
+    def _own_threshold(self) -> float:
+        return math.log(2.0)

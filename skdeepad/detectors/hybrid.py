@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import math
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils._param_validation import HasMethods
 
-from skdeepad.base import BaseDetector, on_host
+from skdeepad.base import BaseDetector, learns_from_labels, shape_within
 from skdeepad.deep import draw_seeds, reseed
 from skdeepad.detectors.autoencoder import AutoEncoder
 from skdeepad.engine import borrowed_global_rng
+from skdeepad.parameters import parameter
 
 
-def _default(part):
-    if part == "autoencoder":
-        return AutoEncoder()
+def _one_class_svm() -> Any:
     from sklearn.svm import OneClassSVM  # heavy to import, and seldom needed
 
     return OneClassSVM()
@@ -30,28 +30,13 @@ class HybridDetector(BaseDetector):
     detector with score s is then fitted to the codes of the rows, standardized if wanted, and the
     anomaly score of a row is :math:`-s(\phi(x))`. Both parts are cloned, never fitted in place.
 
-    If the detector is one of this package that learns from labels, such as :class:`SSAD`, it is
-    given all rows and their labels. Any other is fitted to the codes of all rows but labeled
+    If the detector learns from labels, as :class:`SSAD` does, also within a pipeline or a search,
+    it is given all rows and their labels. Any other is fitted to the codes of all rows but labeled
     anomalies; labeled normals count as unlabeled, and a warning says so.
 
     Parameters
     ----------
-    detector : estimator, default=None
-        What detects in the codes: an outlier detector of scikit-learn (for
-        :class:`~sklearn.neighbors.LocalOutlierFactor` with ``novelty=True``),
-        :class:`~sklearn.neighbors.KernelDensity`, :class:`SSAD`, or anything else with ``fit`` and
-        ``score_samples``, larger = more normal. None: ``OneClassSVM()``.
-    autoencoder : transformer, default=None
-        What makes the codes. ``FrozenEstimator(fitted)`` reuses one that is fitted already. None:
-        ``AutoEncoder()``.
-    standardize : bool, default=True
-        Whether each code is scaled to mean 0 and variance 1 over the rows without labeled
-        anomalies. The paper uses the codes as they are.
-    contamination : float or "auto", default=0.1
-        Share, in (0, 0.5], of the training rows without labeled anomalies that lies below the
-        threshold. "auto": the detector's own threshold; a ValueError where it has none.
-    random_state : int, RandomState instance or None, default=None
-        Determines the random_state of both parts; None leaves them as they are.
+    {parameters}
 
     Attributes
     ----------
@@ -63,6 +48,8 @@ class HybridDetector(BaseDetector):
         What standardizes codes.
     detector_ : estimator
         The fitted detector.
+    input_shape_ : tuple of int
+        Shape of one row.
     n_features_in_ : int
         Number of features; channels x height x width for images.
     feature_names_in_ : ndarray of shape (n_features,)
@@ -96,108 +83,91 @@ class HybridDetector(BaseDetector):
     array([-1,  1])
     """
 
-    _parameter_constraints: dict = {
-        **BaseDetector._parameter_constraints,
-        "detector": [HasMethods(["fit", "score_samples"]), None],
-        "autoencoder": [HasMethods(["fit", "transform"]), None],
-        "standardize": ["boolean"],
-        "random_state": ["random_state"],
-    }
+    detector: Any = parameter(
+        default=None,
+        constraint=[HasMethods(["fit", "score_samples"]), None],
+        kw_only=False,
+        kind="estimator",
+        stands_for={None: _one_class_svm},
+        doc="""What detects in the codes: an outlier detector of scikit-learn (for
+            :class:`~sklearn.neighbors.LocalOutlierFactor` with ``novelty=True``),
+            :class:`~sklearn.neighbors.KernelDensity`, :class:`SSAD`, or anything else with ``fit``
+            and ``score_samples``, larger = more normal. None: ``OneClassSVM()``.""",
+    )
+    autoencoder: Any = parameter(
+        default=None,
+        constraint=[HasMethods(["fit", "transform"]), None],
+        kw_only=False,
+        kind="transformer",
+        stands_for={None: AutoEncoder},
+        doc="""What makes the codes. ``FrozenEstimator(fitted)`` reuses one that is fitted already.
+            None: ``AutoEncoder()``.""",
+    )
+    standardize: bool = parameter(
+        default=True,
+        constraint=["boolean"],
+        doc="""Whether each code is scaled to mean 0 and variance 1 over the rows without labeled
+            anomalies. The paper uses the codes as they are.""",
+    )
+    random_state: int | np.random.RandomState | None = parameter(
+        default=None,
+        constraint=["random_state"],
+        kind="int, RandomState instance or None",
+        doc="""Determines the random_state of both parts; None leaves them as they are.""",
+    )
+
+    _own_boundary = "the detector's own threshold; a ValueError where it has none"
     _dtype = [np.float64, np.float32]  # as given; the parts convert if they must
 
-    def __init__(
-        self,
-        detector=None,
-        autoencoder=None,
-        *,
-        standardize=True,
-        contamination=0.1,
-        random_state=None,
-    ):
-        self.detector = detector
-        self.autoencoder = autoencoder
-        self.standardize = standardize
-        self.contamination = contamination
-        self.random_state = random_state
-
-    def set_params(self, **params):
-        """Set parameters of this detector and, as ``detector__nu``, of its parts.
-
-        Parameters
-        ----------
-        **params : dict
-            Parameters. A part that is None becomes its default first if one of its is among them.
-
-        Returns
-        -------
-        self : object
-            This detector.
-        """
-        for name in ("detector", "autoencoder"):
-            nested = any(key.startswith(f"{name}__") for key in params)
-            if nested and params.get(name, getattr(self, name)) is None:
-                params = {**params, name: _default(name)}
-        return super().set_params(**params)
-
     @property
-    def _learns_from_labels(self):
-        detector = self.detector
-        while hasattr(detector, "steps"):  # a pipeline
-            detector = detector.steps[-1][1]
-        return isinstance(detector, BaseDetector) and detector._learns_from_labels
+    def _learns_from_labels(self) -> bool:
+        return learns_from_labels(self.detector)
 
-    def _part(self, name, seed):
+    def _copy_of(self, name: str, seed: int) -> Any:
         """Return an unfitted copy of a part."""
-        given = getattr(self, name)
-        part = _default(name) if given is None else clone(given)
+        part = clone(self._part(name))
         if self.random_state is not None and not isinstance(part, FrozenEstimator):
             reseed(part, seed)
         return part
 
-    def _fit(self, X, y, given):
+    def _fit(self, X: NDArray[Any], y: NDArray[np.int8]) -> None:
         seeds = draw_seeds(self.random_state, ("autoencoder", "detector", "fit"))
         not_anomalous = y >= 0
-        images = getattr(given[0], "ndim", 2) == 4
-        rows = X.reshape(given[0].shape) if images else X
-        self.autoencoder_ = self._part("autoencoder", seeds["autoencoder"]).fit(
-            rows[not_anomalous], None
+        self.autoencoder_ = self._copy_of("autoencoder", seeds["autoencoder"]).fit(
+            self._shaped(X[not_anomalous]), None
         )
-        codes, self.scaler_ = self.autoencoder_.transform(X), None
+        self.scaler_ = None
+        codes = self._codes(X)
+        self._code_size_ = codes.shape[1]
         if self.standardize:
             from sklearn.preprocessing import StandardScaler  # heavy to import
 
             self.scaler_ = StandardScaler().fit(codes[not_anomalous])
             codes = self.scaler_.transform(codes)
-        detector = self._part("detector", seeds["detector"])
+        detector = self._copy_of("detector", seeds["detector"])
         learned = (codes, y) if self._learns_from_labels else (codes[not_anomalous],)
         # OneClassSVM, for one, draws from NumPy's global generator, whatever its parameters.
         with borrowed_global_rng(seeds["fit"]):
             self.detector_ = detector.fit(*learned)
+        self.input_shape_ = shape_within(self.autoencoder_, self.input_shape_)
 
-    def _codes(self, X):
-        codes = self.autoencoder_.transform(X)
+    def _codes(self, X: NDArray[Any]) -> NDArray[Any]:
+        codes = self.autoencoder_.transform(self._shaped(X))
         return codes if self.scaler_ is None else self.scaler_.transform(codes)
 
-    def _anomaly_score(self, X):
+    def _anomaly_score(self, X: NDArray[Any]) -> NDArray[np.float64]:
         return -np.asarray(self.detector_.score_samples(self._codes(X)), dtype=np.float64)
 
-    def _validate(self, X, *, reset):
-        """Check features; images become flat rows."""
-        X = on_host(X)
-        if getattr(X, "ndim", 2) == 4:
-            X = X.reshape(len(X), math.prod(X.shape[1:]))
-        return super()._validate(X, reset=reset)
+    def _has_own_boundary(self) -> bool:
+        return hasattr(self._part("detector"), "decision_function")
 
-    def _has_own_boundary(self):
-        return self.detector is None or hasattr(self.detector, "decision_function")
+    def _needs_training_scores(self) -> bool:
+        return self.contamination != "auto"
 
-    def _finish(self, X, y):
-        if self.contamination == "auto":
-            codes = self._codes(X[:1])
-            own = self.detector_.score_samples(codes) - self.detector_.decision_function(codes)
-            self.offset_ = float(own[0])
-        else:
-            super()._finish(X, y)
+    def _own_threshold(self) -> float:
+        codes = np.zeros((1, self._code_size_))
+        own = self.detector_.decision_function(codes) - self.detector_.score_samples(codes)
+        return float(own[0])
 
-    def _name_with_setting(self):
+    def _name_with_setting(self) -> str:
         return f"HybridDetector with {type(self.detector).__name__}"

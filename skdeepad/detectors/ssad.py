@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Callable
 from numbers import Integral, Real
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight
 
-from skdeepad.base import BaseDetector, CollapseWarning
+from skdeepad.base import BaseDetector
+from skdeepad.notices import CollapseWarning, warn
+from skdeepad.parameters import parameter
 from skdeepad.solvers import Kernel, largest_kappa, solve_ssad
 
 # Rows are scored in slices of one size: matrix products of other sizes differ in their last bits.
@@ -47,38 +51,7 @@ class SSAD(BaseDetector):
 
     Parameters
     ----------
-    kernel : {"rbf", "linear", "poly", "sigmoid", "precomputed"} or callable, default="rbf"
-        As in :class:`~sklearn.svm.OneClassSVM`. With "precomputed", X holds kernels: (n, n) to fit,
-        (rows, n) to score. A callable takes two matrices of rows and gives that of their kernels.
-    gamma : "scale", "auto" or float, default="scale"
-        Factor in "rbf", "poly" and "sigmoid". "scale": 1 / (n_features * X.var()); "auto":
-        1 / n_features.
-    degree : int, default=3
-        Degree of "poly".
-    coef0 : float, default=0.0
-        Constant in "poly" and "sigmoid".
-    nu : float, default=0.1
-        What costs that are None come from: a share nu of the rows of a kind, beyond their margin,
-        have coefficients :math:`\alpha` that sum to 1. Without labels at most a share nu lies
-        below the threshold; with labels more do, up to (1 + kappa) nu.
-    kappa : float or "auto", default="auto"
-        Weight of the margin :math:`\gamma`: the least sum of :math:`\alpha` over labeled rows, and
-        so their weight against the unlabeled ones'. The paper has 1. "auto": 1 with labeled
-        anomalies, 2 with both kinds, 1/2 with labeled normals alone (1 would leave nothing to the
-        unlabeled rows), or the most that the costs allow.
-    unlabeled_cost, normal_cost, anomaly_cost : float or None, default=None
-        Cost C of a row of each kind, the largest :math:`\alpha` it can have. The paper has 1. None:
-        1 / (nu * n), n being the number of rows of that kind.
-    tol : float, default=1e-9
-        Largest violation of the optimality conditions that ends the search, as a share of the
-        range of the training rows' scores. Rows nearer than that to the threshold are inliers.
-    cache_size : float, default=200
-        Memory for columns of the kernel matrix, in MB.
-    max_iter : int, default=-1
-        Largest number of steps; -1 for 100,000 or 100 a row, whichever is more.
-    contamination : float or "auto", default="auto"
-        Share, in (0, 0.5], of the training rows without labeled anomalies that lies below the
-        threshold. "auto": the threshold is :math:`\rho`.
+    {parameters}
 
     Attributes
     ----------
@@ -96,6 +69,8 @@ class SSAD(BaseDetector):
         Primal less dual objective: how far the former is from its minimum at most.
     n_iter_ : int
         Steps taken.
+    input_shape_ : tuple of int
+        Shape of a row of X; it is flattened.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of shape (n_features,)
@@ -137,55 +112,93 @@ class SSAD(BaseDetector):
     array([ 1, -1])
     """
 
-    _parameter_constraints: dict = {
-        **BaseDetector._parameter_constraints,
-        "kernel": [StrOptions({"rbf", "linear", "poly", "sigmoid", "precomputed"}), callable],
-        "gamma": [StrOptions({"scale", "auto"}), Interval(Real, 0, None, closed="neither")],
-        "degree": [Interval(Integral, 1, None, closed="left")],
-        "coef0": [Interval(Real, None, None, closed="neither")],
-        "nu": [Interval(Real, 0, 1, closed="right")],
-        "kappa": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
-        "unlabeled_cost": [Interval(Real, 0, None, closed="neither"), None],
-        "normal_cost": [Interval(Real, 0, None, closed="neither"), None],
-        "anomaly_cost": [Interval(Real, 0, None, closed="neither"), None],
-        "tol": [Interval(Real, 0, None, closed="neither")],
-        "cache_size": [Interval(Real, 0, None, closed="neither")],
-        "max_iter": [Interval(Integral, -1, None, closed="left")],
-    }
+    kernel: str | Callable[..., Any] = parameter(
+        default="rbf",
+        constraint=[StrOptions({"rbf", "linear", "poly", "sigmoid", "precomputed"}), callable],
+        kw_only=False,
+        kind='{"rbf", "linear", "poly", "sigmoid", "precomputed"} or callable',
+        doc="""As in :class:`~sklearn.svm.OneClassSVM`. With "precomputed", X holds kernels: (n, n)
+            to fit, (rows, n) to score. A callable takes two matrices of rows and gives that of
+            their kernels.""",
+    )
+    gamma: Literal["scale", "auto"] | float = parameter(
+        default="scale",
+        constraint=[StrOptions({"scale", "auto"}), Interval(Real, 0, None, closed="neither")],
+        kind='"scale", "auto" or float',
+        doc="""Factor in "rbf", "poly" and "sigmoid". "scale": 1 / (n_features * X.var()); "auto":
+            1 / n_features.""",
+    )
+    degree: int = parameter(
+        default=3,
+        constraint=[Interval(Integral, 1, None, closed="left")],
+        doc="""Degree of "poly".""",
+    )
+    coef0: float = parameter(
+        default=0.0,
+        constraint=[Interval(Real, None, None, closed="neither")],
+        doc="""Constant in "poly" and "sigmoid".""",
+    )
+    nu: float = parameter(
+        default=0.1,
+        constraint=[Interval(Real, 0, 1, closed="right")],
+        doc=r"""What costs that are None come from: a share nu of the rows of a kind, beyond their
+            margin, have coefficients :math:`\alpha` that sum to 1. Without labels at most a
+            share nu lies below the threshold; with labels more do, up to (1 + kappa) nu.""",
+    )
+    kappa: float | Literal["auto"] = parameter(
+        default="auto",
+        constraint=[StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
+        doc=r"""Weight of the margin :math:`\gamma`: the least sum of :math:`\alpha` over labeled
+            rows, and so their weight against the unlabeled ones'. The paper has 1. "auto": 1
+            with labeled anomalies, 2 with both kinds, 1/2 with labeled normals alone (1 would
+            leave nothing to the unlabeled rows), or the most that the costs allow.""",
+    )
+    unlabeled_cost: float | None = parameter(
+        default=None,
+        constraint=[Interval(Real, 0, None, closed="neither"), None],
+        doc=r"""Cost C of each unlabeled row, the largest :math:`\alpha` it can have. The paper has
+            1. None: 1 / (nu * n), n being the number of rows of that kind.""",
+    )
+    normal_cost: float | None = parameter(
+        default=None,
+        constraint=[Interval(Real, 0, None, closed="neither"), None],
+        doc=r"""Cost C of each row labeled normal, the largest :math:`\alpha` it can have. The paper
+            has 1. None: 1 / (nu * n), n being the number of rows of that kind.""",
+    )
+    anomaly_cost: float | None = parameter(
+        default=None,
+        constraint=[Interval(Real, 0, None, closed="neither"), None],
+        doc=r"""Cost C of each labeled anomaly, the largest :math:`\alpha` it can have. The paper
+            has 1. None: 1 / (nu * n), n being the number of rows of that kind.""",
+    )
+    tol: float = parameter(
+        default=1e-9,
+        constraint=[Interval(Real, 0, None, closed="neither")],
+        doc="""Largest violation of the optimality conditions that ends the search, as a share of
+            the range of the training rows' scores. Rows nearer than that to the threshold are
+            inliers.""",
+    )
+    cache_size: float = parameter(
+        default=200,
+        constraint=[Interval(Real, 0, None, closed="neither")],
+        doc="Memory for columns of the kernel matrix, in MB.",
+    )
+    max_iter: int = parameter(
+        default=-1,
+        constraint=[Interval(Integral, -1, None, closed="left")],
+        doc="Largest number of steps; -1 for 100,000 or 100 a row, whichever is more.",
+    )
+    contamination = "auto"
 
-    def __init__(
-        self,
-        kernel="rbf",
-        *,
-        gamma="scale",
-        degree=3,
-        coef0=0.0,
-        nu=0.1,
-        kappa="auto",
-        unlabeled_cost=None,
-        normal_cost=None,
-        anomaly_cost=None,
-        tol=1e-9,
-        cache_size=200,
-        max_iter=-1,
-        contamination="auto",
-    ):
-        self.kernel = kernel
-        self.gamma = gamma
-        self.degree = degree
-        self.coef0 = coef0
-        self.nu = nu
-        self.kappa = kappa
-        self.unlabeled_cost = unlabeled_cost
-        self.normal_cost = normal_cost
-        self.anomaly_cost = anomaly_cost
-        self.tol = tol
-        self.cache_size = cache_size
-        self.max_iter = max_iter
-        self.contamination = contamination
+    _own_boundary = r"the threshold is :math:`\rho`"
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> SSAD:
         """Learn from unlabeled rows and from whatever labels there are.
 
         Parameters
@@ -213,7 +226,7 @@ class SSAD(BaseDetector):
         """
         return self._fit_rows(X, y, sample_weight=sample_weight)
 
-    def _fit(self, X, y, given, sample_weight):
+    def _fit(self, X: NDArray[np.float64], y: NDArray[np.int8], sample_weight: Any = None) -> None:
         weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         if not weights[y >= 0].any():
             raise ValueError("All rows that are not labeled anomalies have a sample weight of 0.")
@@ -234,7 +247,9 @@ class SSAD(BaseDetector):
         self._keep(X, order, dual)
         self._warn_of_solution(dual)
 
-    def _kernel_columns(self, X, weights, order):
+    def _kernel_columns(
+        self, X: NDArray[np.float64], weights: NDArray[np.float64], order: NDArray[np.intp]
+    ) -> tuple[Callable[[Any], NDArray[np.float64]], NDArray[np.float64]]:
         """Return what gives columns of the kernel matrix of the ordered rows, and its diagonal."""
         if self.kernel == "precomputed":
             if X.shape[0] != X.shape[1] or not np.allclose(X, X.T):
@@ -249,7 +264,7 @@ class SSAD(BaseDetector):
         squared_norms = np.einsum("ij,ij->i", X, X)
         return lambda rows: self._kernel_(X[rows], X, squared_norms), self._kernel_.diagonal(X)
 
-    def _gamma(self, X, weights):
+    def _gamma(self, X: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
         if self.gamma == "auto":
             return 1 / X.shape[1]
         if self.gamma == "scale":
@@ -258,7 +273,7 @@ class SSAD(BaseDetector):
             return 1 / (X.shape[1] * variance) if variance > 0 else 1.0
         return self.gamma
 
-    def _costs(self, y, weights):
+    def _costs(self, y: NDArray[np.int8], weights: NDArray[np.float64]) -> NDArray[np.float64]:
         costs = weights.copy()
         for name, label in _KINDS.items():
             cost, total = getattr(self, f"{name}_cost"), weights[y == label].sum()
@@ -266,14 +281,14 @@ class SSAD(BaseDetector):
                 costs[y == label] *= 1 / (self.nu * total) if cost is None else cost
         return costs
 
-    def _kappa(self, y, costs):
+    def _kappa(self, y: NDArray[np.int8], costs: NDArray[np.float64]) -> float:
         if self.kappa != "auto":
             return self.kappa
         normal, anomalous = ((costs[y == label] > 0).any() for label in (1, -1))
         wanted = {(0, 0): 0.0, (1, 0): 0.5, (0, 1): 1.0, (1, 1): 2.0}[normal, anomalous]
         return min(wanted, largest_kappa(y, costs))
 
-    def _keep(self, X, order, dual):
+    def _keep(self, X: NDArray[np.float64], order: NDArray[np.intp], dual: Any) -> None:
         """Keep the rows whose coefficient is not 0."""
         beta = np.empty_like(dual.beta)
         beta[order] = dual.beta
@@ -285,25 +300,23 @@ class SSAD(BaseDetector):
         # Rows on the margin have this score but for the tolerance; they are not beyond it.
         self._rho_ = dual.rho - dual.tolerance
 
-    def _warn_of_solution(self, dual):
+    def _warn_of_solution(self, dual: Any) -> None:
         if not dual.converged:
-            warnings.warn(
+            warn(
                 f"SSAD stopped after {dual.n_iter} steps, before it converged: the optimality "
                 f"conditions are missed by {dual.violation:.1e} in units of the scores; tol allows "
                 f"{dual.tolerance:.1e}. Raise max_iter or tol, or scale the features.",
                 ConvergenceWarning,
-                stacklevel=6,
             )
         if dual.degenerate:
-            warnings.warn(
+            warn(
                 "SSAD: all rows have nearly the same score. Usual causes: constant features, or a "
                 "kernel for which the origin lies among the rows, such as 'linear' on centred "
                 "features: use 'rbf'.",
                 CollapseWarning,
-                stacklevel=6,
             )
 
-    def _validate(self, X, *, reset):
+    def _validate(self, X: Any, *, reset: bool) -> NDArray[Any]:
         X = super()._validate(X, reset=reset)
         if np.abs(X).max() > _LARGEST:
             raise ValueError(
@@ -312,7 +325,7 @@ class SSAD(BaseDetector):
             )
         return X
 
-    def _anomaly_score(self, X):
+    def _anomaly_score(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
         coefficients = self.dual_coef_[0]
         squared_norms = np.einsum("ij,ij->i", self.support_vectors_, self.support_vectors_)
         scores = np.empty(len(X))
@@ -326,16 +339,16 @@ class SSAD(BaseDetector):
             scores[first : first + _SLICE_ROWS] = (K @ coefficients)[: len(x)]
         return -scores
 
-    def _finish(self, X, y):
-        if self.contamination == "auto":  # what the scores are not needed for: they take long
-            self.offset_ = self._rho_
-        else:
-            super()._finish(X, y)
+    def _needs_training_scores(self) -> bool:
+        return self.contamination != "auto"
 
-    def _has_own_boundary(self):
+    def _has_own_boundary(self) -> bool:
         return True
 
-    def __sklearn_tags__(self):
+    def _own_threshold(self) -> float:
+        return -self._rho_
+
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.pairwise = self.kernel == "precomputed"
         return tags

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from numbers import Real
+from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.special import expit
 from sklearn.utils._param_validation import Interval, StrOptions
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from skdeepad import networks
-from skdeepad.deep import DeepDetector, document
-from skdeepad.detectors._preparation import (
-    LABEL_CONSTRAINTS,
-    preparation,
-    stand_ins,
-)
+from skdeepad.deep import DecoderParameter, DeepDetector
+from skdeepad.detectors._preparation import LabelParameters, preparation, stand_ins
+from skdeepad.engine import Batch, Objective, Rows, Stage
 from skdeepad.losses import bernoulli_log_likelihood, gaussian_kl, gaussian_log_likelihood
-from skdeepad.objectives import PreparedObjective
+from skdeepad.objectives import Preparation, PreparedObjective
+from skdeepad.parameters import parameter
 
 LOG_VARIANCES = -20.0, 20.0
 """Least and greatest logarithm of the variance of a code: its exponential stays finite."""
@@ -49,14 +51,22 @@ class GenerativeObjective(PreparedObjective):
     """
 
     def __init__(
-        self, input_shape, bernoulli, preparation, *, network, posterior, decoder, **numbers
-    ):
+        self,
+        input_shape: Sequence[int],
+        bernoulli: bool,
+        preparation: Preparation,
+        *,
+        network: nn.Module,
+        posterior: nn.Module,
+        decoder: nn.Module,
+        **numbers: float,
+    ) -> None:
         super().__init__(network, input_shape, preparation, **numbers)
         self.posterior, self.decoder, self.bernoulli = posterior, decoder, bernoulli
         if not bernoulli:
             self.log_variance = nn.Parameter(torch.zeros(tuple(input_shape)))
 
-    def log_likelihood(self, x, decoded):
+    def log_likelihood(self, x: Tensor, decoded: Tensor) -> Tensor:
         """Log density of each row, given what its z was decoded to: (n,)."""
         if self.bernoulli:
             return bernoulli_log_likelihood(x, decoded)
@@ -64,7 +74,7 @@ class GenerativeObjective(PreparedObjective):
         return gaussian_log_likelihood(x, decoded, self.log_variance.clamp(min=floor))
 
 
-def drawn(mean, log_variance, noise):
+def drawn(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
     """Draw from normal distributions, given standard normal noise of their shape."""
     return mean + torch.exp(0.5 * log_variance) * noise
 
@@ -72,21 +82,21 @@ def drawn(mean, log_variance, noise):
 class M1Objective(GenerativeObjective):
     """A variational autoencoder: minus the evidence lower bound of each row."""
 
-    def noise_shapes(self, x_shape):
+    def noise_shapes(self, x_shape: Sequence[int]) -> dict[str, Sequence[int]]:
         """Ask for one draw of z for each row."""
         return {**super().noise_shapes(x_shape), "z": (x_shape[0], self.code_size)}
 
     @property
-    def code_size(self):
+    def code_size(self) -> int:
         """Size of z."""
         return self.posterior[-1].out_features // 2
 
-    def moments(self, x):
+    def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean of z given each row, and the logarithm of its variance: two of (n, d)."""
         mean, log_variance = self.posterior(self.network(x).flatten(1)).chunk(2, -1)
         return mean, log_variance.clamp(*LOG_VARIANCES)
 
-    def loss(self, batch):
+    def loss(self, batch: Batch) -> Tensor:
         """Loss of each row: (n,). Labels play no part."""
         mean, log_variance = self.moments(batch.x)
         z = drawn(mean, log_variance, batch.noise["z"])
@@ -112,26 +122,33 @@ class M2Objective(GenerativeObjective):
         Weight of that term, and the share of anomalies.
     """
 
-    def __init__(self, *generative, classifier, entry, unlabeled_are_normal, **numbers):
+    def __init__(
+        self,
+        *generative: Any,
+        classifier: nn.Module,
+        entry: nn.Module,
+        unlabeled_are_normal: bool,
+        **numbers: Any,
+    ) -> None:
         super().__init__(*generative, **numbers)
         self.classifier, self.entry = classifier, entry
         self.unlabeled_are_normal = unlabeled_are_normal
         self.register_buffer("classes", torch.tensor([-1.0, 1.0]))
 
-    def noise_shapes(self, x_shape):
+    def noise_shapes(self, x_shape: Sequence[int]) -> dict[str, Sequence[int]]:
         """Ask for a draw of z for each row and class."""
         return {**super().noise_shapes(x_shape), "z": (x_shape[0], 2, self.code_size)}
 
     @property
-    def code_size(self):
+    def code_size(self) -> int:
         """Size of z."""
         return self.entry[-1].in_features - 1
 
-    def score(self, x):
+    def score(self, x: Tensor) -> Tensor:
         """Logit of q(anomaly | x): (n,)."""
         return self.classifier(self.network(x).flatten(1)).squeeze(1)
 
-    def bounds(self, x, hidden, noise):
+    def bounds(self, x: Tensor, hidden: Tensor, noise: Tensor) -> Tensor:
         """Minus the evidence lower bound of each row in each class: (n, 2)."""
         n, size = len(x), self.code_size
         mean, log_variance = self.posterior(hidden).view(n, 2, 2 * size).chunk(2, -1)
@@ -144,7 +161,7 @@ class M2Objective(GenerativeObjective):
         log_prior = torch.stack([torch.log1p(-self.prior), torch.log(self.prior)])
         return gaussian_kl(mean, log_variance) - log_likelihood - log_prior
 
-    def loss(self, batch):
+    def loss(self, batch: Batch) -> Tensor:
         """Loss of each row: (n,)."""
         x, y, noise = batch.x, batch.y, batch.noise["z"]
         hidden = self.network(x).flatten(1)
@@ -173,38 +190,37 @@ class M1PlusM2Objective(M2Objective):
         As for the base class.
     """
 
-    def __init__(self, m1, *generative, **others):
+    def __init__(self, m1: M1Objective, *generative: Any, **others: Any) -> None:
         super().__init__(*generative, **others)
         self.m1 = m1
 
-    def train(self, mode=True):
+    def train(self, mode: bool = True) -> M1PlusM2Objective:
         """Keep the first model in evaluation mode."""
         super().train(mode)
         self.m1.eval()
         return self
 
-    def start(self, rows):
+    def start(self, rows: Rows) -> None:
         """Leave the first model out of what is trained."""
         super().start(rows)
         self.m1.requires_grad_(False)
 
-    def noise_shapes(self, x_shape):
+    def noise_shapes(self, x_shape: Sequence[int]) -> dict[str, Sequence[int]]:
         """Ask for draws of the first model's z as well."""
         return {**super().noise_shapes(x_shape), "m1": (x_shape[0], self.m1.code_size)}
 
-    def loss(self, batch):
+    def loss(self, batch: Batch) -> Tensor:
         """Loss of each row, by a draw of its code in the first model: (n,)."""
         mean, log_variance = self.m1.moments(batch.x)
         codes = drawn(mean, log_variance, batch.noise["m1"])
         return super().loss(batch._replace(x=codes.detach()))
 
-    def score(self, x):
+    def score(self, x: Tensor) -> Tensor:
         """Logit of q(anomaly | x) by the mean of its code: (n,)."""
         return super().score(self.m1.moments(x)[0])
 
 
-@document
-class SSDGM(DeepDetector):
+class SSDGM(LabelParameters, DecoderParameter, DeepDetector):
     r"""Semi-supervised deep generative model: the probability that a row's class is "anomalous".
 
     The model M2 says that a class :math:`y`, anomalous with probability :math:`\pi`, and a code
@@ -241,20 +257,7 @@ class SSDGM(DeepDetector):
 
     Parameters
     ----------
-    model : {"M2", "M1+M2"}, default="M2"
-        The model.
-    likelihood : {"gaussian", "bernoulli"}, default="gaussian"
-        Distribution of a feature given class and code: normal, its variance learned, for
-        standardized features, or that of a yes with a probability, for features in [0, 1] such as
-        pixels. M1+M2 uses it for M1; the codes are normal.
-    alpha : float, default=1.0
-        Weight of the classification.
-    prior : float, default=0.1
-        :math:`\pi`, share of anomalies among the unlabeled rows, in (0, 1).
-    {network_parameters}
-    {label_parameters}
-    {training_parameters}
-    {common_parameters}
+    {parameters}
 
     Attributes
     ----------
@@ -286,79 +289,38 @@ class SSDGM(DeepDetector):
     array([False,  True])
     """
 
-    _parameter_constraints: dict = {
-        **DeepDetector._parameter_constraints,
-        **LABEL_CONSTRAINTS,
-        "decoder": [nn.Module, callable, None],
-        "model": [StrOptions({"M2", "M1+M2"})],
-        "likelihood": [StrOptions({"gaussian", "bernoulli"})],
-        "alpha": [Interval(Real, 0, None, closed="left")],
-        "prior": [Interval(Real, 0, 1, closed="neither")],
-    }
-    _paper_settings: dict = {**DeepDetector._paper_settings, "anomaly_fraction": None}
+    model: Literal["M2", "M1+M2"] = parameter(
+        default="M2",
+        constraint=[StrOptions({"M2", "M1+M2"})],
+        kw_only=False,
+        doc="The model.",
+    )
+    likelihood: Literal["gaussian", "bernoulli"] = parameter(
+        default="gaussian",
+        constraint=[StrOptions({"gaussian", "bernoulli"})],
+        kw_only=False,
+        doc="""Distribution of a feature given class and code: normal, its variance learned, for
+            standardized features, or that of a yes with a probability, for features in [0, 1] such
+            as pixels. M1+M2 uses it for M1; the codes are normal.""",
+    )
+    alpha: float = parameter(
+        default=1.0,
+        constraint=[Interval(Real, 0, None, closed="left")],
+        kw_only=False,
+        doc="Weight of the classification.",
+    )
+    prior: float = parameter(
+        default=0.1,
+        constraint=[Interval(Real, 0, 1, closed="neither")],
+        kw_only=False,
+        doc=r":math:`\pi`, share of anomalies among the unlabeled rows, in (0, 1).",
+    )
+    lr_schedule = "cosine"
 
-    def __init__(
-        self,
-        model="M2",
-        likelihood="gaussian",
-        alpha=1.0,
-        prior=0.1,
-        *,
-        network=None,
-        hidden_layer_sizes=None,
-        decoder=None,
-        input_shape=None,
-        anomaly_fraction=0.5,
-        augment=None,
-        n_epochs="auto",
-        lr=1e-3,
-        lr_schedule="cosine",
-        batch_size=128,
-        weight_decay=1e-6,
-        clip_grad_norm=None,
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=10,
-        tol=0.0,
-        precision="float32",
-        cuda_graph=False,
-        compile=False,
-        stream="auto",
-        contamination=0.1,
-        device="auto",
-        random_state=None,
-        verbose=0,
-    ):
-        self.model = model
-        self.likelihood = likelihood
-        self.alpha = alpha
-        self.prior = prior
-        self.network = network
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.decoder = decoder
-        self.input_shape = input_shape
-        self.anomaly_fraction = anomaly_fraction
-        self.augment = augment
-        self.n_epochs = n_epochs
-        self.lr = lr
-        self.lr_schedule = lr_schedule
-        self.batch_size = batch_size
-        self.weight_decay = weight_decay
-        self.clip_grad_norm = clip_grad_norm
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
-        self.precision = precision
-        self.cuda_graph = cuda_graph
-        self.compile = compile
-        self.stream = stream
-        self.contamination = contamination
-        self.device = device
-        self.random_state = random_state
-        self.verbose = verbose
+    _own_boundary = "where both classes are as probable"
+    _paper_settings = {**DeepDetector._paper_settings, "anomaly_fraction": None}
 
-    def _validate(self, X, *, reset):
+    def _validate(self, X: Any, *, reset: bool) -> NDArray[Any]:
         X = super()._validate(X, reset=reset)
         if reset and self.likelihood == "bernoulli" and not (X.min() >= 0 and X.max() <= 1):
             raise ValueError(
@@ -368,7 +330,7 @@ class SSDGM(DeepDetector):
             )
         return X
 
-    def _stages(self, seeds, y):
+    def _stages(self, seeds: dict[str, int], y: NDArray[np.int8]) -> list[Stage]:
         synthetic = stand_ins(self, y)
         encoder = self._encoder(seeds, bias=True)
         decoder = self._required_decoder(encoder, seeds)
@@ -401,21 +363,23 @@ class SSDGM(DeepDetector):
         m2 = M1PlusM2Objective(m1, (size,), False, preparation(self, synthetic), **parts, **numbers)
         return [self._stage("M1", m1), self._stage("train", m2, **last)]
 
-    def _keep(self, objective):
+    def _keep(self, objective: Objective) -> None:
         self._objective_ = objective
         self.network_ = (objective.m1 if self.model == "M1+M2" else objective).network
 
-    def _score_of(self, values):
+    def _score_of(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         return expit(values)
 
-    def _has_own_boundary(self):
+    def _has_own_boundary(self) -> bool:
         return True
 
-    def _own_offset(self):
-        return -0.5
+    def _own_threshold(self) -> float:
+        return 0.5
 
 
-def _m2_parts(encoder, decoder, shape, seed):
+def _m2_parts(
+    encoder: nn.Module, decoder: nn.Module, shape: Sequence[int], seed: int
+) -> dict[str, nn.Module]:
     """Return the networks of an M2 around an encoder and its decoder."""
     size = networks.code_size(encoder, shape)
     return {

@@ -1,14 +1,17 @@
 """The training engine: it knows tensors, batches and optimisers, no method and no network."""
 
 from skdeepad.engine.batches import Rows, Sampler
-from skdeepad.engine.loop import Record, Stage, Training, score, train
 from skdeepad.engine.objective import Batch, Objective, Turn
 from skdeepad.engine.runtime import borrowed_global_rng, private_generator, resolve_device
-from skdeepad.engine.stacked import train_together
+from skdeepad.engine.scoring import score
+from skdeepad.engine.single import train, train_alone
+from skdeepad.engine.stack import train_together, why_not_together
+from skdeepad.engine.stage import Observer, Record, Stage, Training
 
 __all__ = [
     "Batch",
     "Objective",
+    "Observer",
     "Record",
     "Rows",
     "Sampler",
@@ -20,5 +23,7 @@ __all__ = [
     "resolve_device",
     "score",
     "train",
+    "train_alone",
     "train_together",
+    "why_not_together",
 ]

@@ -21,7 +21,7 @@ _RESIDENT_SHARE = 0.6
 
 
 class Rows:
-    """The rows of one model: features where they fit, labels on the device.
+    """The rows of one model: features where they fit, labels on the host.
 
     :meth:`place` makes them of an array.
 
@@ -30,7 +30,7 @@ class Rows:
     x : Tensor of shape (N, ...)
         Features, float32, on the device or, to be streamed, on the host.
     y : Tensor of shape (N,)
-        Labels on the device, int8.
+        Labels on the host, int8.
     device : torch.device
         Where batches are wanted.
     streamed : bool
@@ -77,7 +77,7 @@ class Rows:
         x = _as_tensor(array).view(len(array), *input_shape)
         streamed = not _fits(array.nbytes, device) if stream == "auto" else bool(stream)
         labels = torch.zeros(len(x), dtype=torch.int8) if y is None else torch.from_numpy(y)
-        return cls(x if streamed else x.to(device), labels.to(device), device, streamed)
+        return cls(x if streamed else x.to(device), labels, device, streamed)
 
     def __len__(self) -> int:
         return len(self.x) if self.index is None else len(self.index)
@@ -95,12 +95,11 @@ class Rows:
             positions = torch.from_numpy(index)
             labels = torch.zeros(len(self.x), dtype=torch.int8)
             labels[positions] = torch.from_numpy(y)
-        return Rows(self.x, labels.to(self.device), self.device, self.streamed, positions)
+        return Rows(self.x, labels, self.device, self.streamed, positions)
 
     def labels(self) -> Tensor:
-        """Labels of these rows on the host, of shape (n,)."""
-        labels = self.y.cpu()
-        return labels if self.index is None else labels[self.index]
+        """Labels of these rows, of shape (n,)."""
+        return self.y if self.index is None else self.y[self.index]
 
     def positions(self, order: Tensor) -> Tensor:
         """Return where in ``x`` the rows of these numbers lie, both on the host."""
@@ -109,7 +108,7 @@ class Rows:
     def batches(self, order: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield features and labels by the numbers in ``order``, of shape (steps, batch)."""
         positions = self.positions(order)
-        labels = self.y[positions.to(self.device)]  # (steps, batch): one gather an epoch
+        labels = self.y[positions].to(self.device)  # (steps, batch): one copy an epoch
         yield from zip(self.features(positions), labels.unbind(0), strict=True)
 
     def features(self, positions: Tensor) -> Iterator[Tensor]:
@@ -148,27 +147,35 @@ class Rows:
                 copied[which].record()  # type: ignore[union-attr]
             yield from on_device.view(*chosen.shape, *self.x.shape[1:]).unbind(0)
 
-    def slices(self) -> Iterator[tuple[Tensor, Tensor, int]]:
-        """Yield features, labels and the number of true rows, in order, all slices of one size.
+    def slices(self, least: int | None = None) -> Iterator[tuple[Tensor, Tensor, int]]:
+        """Yield features, labels and the number of true rows, in order, in slices of fixed sizes.
 
-        The last slice is filled up with rows of zeros (label 0). With one size for all, no row's
-        value depends on how many others are computed with it: matrix products of other sizes
-        take other kernels, whose last bits differ.
+        The last slice is filled up with rows of zeros (label 0): to the full size or, where
+        ``least`` is given, to that times a power of 4. With a few sizes for all, no row's value
+        depends on what others are computed with it: matrix products of other sizes take other
+        kernels, whose last bits differ.
         """
-        size = self.slice_size
-        for first in range(0, len(self), size):
+        for first in range(0, len(self), self.slice_size):
+            count = min(self.slice_size, len(self) - first)
             if self.index is None:
-                x, y = self.x[first : first + size], self.y[first : first + size]
+                x, y = self.x[first : first + count], self.y[first : first + count]
             else:
-                positions = self.index[first : first + size]
+                positions = self.index[first : first + count]
                 x = self.x.index_select(0, positions.to(self.x.device))
-                y = self.y.index_select(0, positions.to(self.device))
-            x = x.to(self.device)
-            count = len(x)
-            if count < size:
-                x = torch.cat([x, x.new_zeros(size - count, *x.shape[1:])])
-                y = torch.cat([y, y.new_zeros(size - count)])
+                y = self.y[positions]
+            missing = self._padded(count, least) - count
+            x, y = x.to(self.device), y.to(self.device)
+            if missing:
+                x = torch.cat([x, x.new_zeros(missing, *x.shape[1:])])
+                y = torch.cat([y, y.new_zeros(missing)])
             yield x, y, count
+
+    def _padded(self, count: int, least: int | None) -> int:
+        """Return the size to which so many rows are filled up."""
+        size = self.slice_size if least is None else least
+        while size < count:
+            size *= 4
+        return min(size, self.slice_size)
 
     @property
     def slice_size(self) -> int:

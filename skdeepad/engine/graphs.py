@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map_only
+
+from skdeepad.notices import warn
 
 # Steps before one is recorded: by then Adam has its state, and libraries have chosen their kernels.
 WARM_UP = 3
@@ -79,11 +80,10 @@ class ReplayedSteps:
             replay = self.recorder.record(lambda: self.take(held, due))
         except RuntimeError as error:
             self.possible = False
-            warnings.warn(
+            warn(
                 "A training step could not be recorded as a CUDA graph, and training goes on "
                 f"without: {str(error).splitlines()[0]} Pass cuda_graph=False.",
                 RuntimeWarning,
-                stacklevel=2,
             )
         else:
             self.recorded[due] = held, replay

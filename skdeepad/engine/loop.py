@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
 
-from skdeepad.engine.batches import Rows, Sampler
+from skdeepad.engine.batches import Sampler
 from skdeepad.engine.graphs import CudaRecorder, ReplayedSteps
 from skdeepad.engine.objective import Batch, Objective, Turn
 from skdeepad.engine.runtime import (
@@ -23,163 +21,12 @@ from skdeepad.engine.runtime import (
     private_generator,
     threads_for,
 )
+from skdeepad.engine.scoring import held_out_loss, multiplications
+from skdeepad.engine.stage import Stage, Training
+from skdeepad.engine.trial import same_memory, try_objective
 
 # Noise is drawn for several steps at once, as many as need about this many numbers.
 _NOISE_NUMBERS = 2**18
-
-
-@dataclass
-class Stage:
-    """An objective with its training numbers.
-
-    Parameters
-    ----------
-    name : str
-        Shown in progress and in the history.
-    objective : Objective
-        On the device already.
-    n_epochs : int, default=None
-        Passes over the data; None takes as many as ``n_steps`` steps need.
-    n_steps : int, default=500
-        Steps wanted where ``n_epochs`` is None.
-    lr : float, default=1e-3
-        Learning rate of Adam.
-    lr_schedule : {"constant", "two-phase", "cosine"} or callable, default="constant"
-        Factor on the rate, by progress in [0, 1).
-    batch_size : int, default=128
-        Rows in a batch; all rows if there are fewer.
-    anomaly_fraction : float, default=None
-        Share of places in a batch that cycle through labeled anomalies; None draws all rows alike.
-    weight_decay : float, default=0.0
-        Factor of half the squared norm of all weights, added to the loss.
-    clip_grad_norm : float, default=None
-        Longest gradient.
-    n_iter_no_change : int, default=10
-        Epochs without a fall of the loss on held-out rows that end the stage.
-    tol : float, default=0.0
-        Least fall that counts.
-    precision : {"float32", "tf32", "bfloat16"}, default="float32"
-        What is computed in.
-    cuda_graph : bool, default=False
-        Whether a step is recorded on CUDA once and replayed.
-    compile : bool, default=False
-        Whether to train through ``torch.compile``.
-    labeled_anomalies : bool, default=True
-        Whether rows with y < 0 take part. Detectors leave them out of the rows; :func:`train` does
-        not look at it.
-
-    Examples
-    --------
-    >>> from skdeepad import losses
-    >>> from skdeepad.engine import Stage
-    >>> from skdeepad.networks import MLP
-    >>> from skdeepad.objectives import DistanceObjective
-    >>> objective = DistanceObjective(MLP((4,), (8, 2)), (4,), 2, losses.one_class)
-    >>> Stage("train", objective, n_steps=100).resolved_epochs(steps_per_epoch=8)
-    12
-    """
-
-    name: str
-    objective: Objective
-    n_epochs: int | None = None
-    n_steps: int = 500
-    lr: float = 1e-3
-    lr_schedule: str | Callable[[float], float] = "constant"
-    batch_size: int = 128
-    anomaly_fraction: float | None = None
-    weight_decay: float = 0.0
-    clip_grad_norm: float | None = None
-    n_iter_no_change: int = 10
-    tol: float = 0.0
-    precision: str = "float32"
-    cuda_graph: bool = False
-    compile: bool = False
-    labeled_anomalies: bool = True
-
-    def resolved_epochs(self, steps_per_epoch: int) -> int:
-        """Epochs this stage runs for at most."""
-        if self.n_epochs is not None:
-            return self.n_epochs
-        return max(1, round(self.n_steps / steps_per_epoch))
-
-
-@dataclass
-class Record:
-    """What a stage left behind.
-
-    Parameters
-    ----------
-    losses : dict of str to list of float
-        By epoch.
-    n_epochs : int, default=0
-        How many it ran.
-    seconds : float, default=0.0
-        How long it took; in a stack, this model's share.
-    error : Exception, default=None
-        What went wrong.
-
-    Examples
-    --------
-    >>> from skdeepad.engine import Record
-    >>> record = Record()
-    >>> record.append(loss=0.5)
-    >>> record.append(loss=0.25)
-    >>> record.losses
-    {'loss': [0.5, 0.25]}
-    """
-
-    losses: dict[str, list[float]] = field(default_factory=dict)
-    n_epochs: int = 0
-    seconds: float = 0.0
-    error: Exception | None = None
-
-    def append(self, **values: float) -> None:
-        """Add one epoch's values."""
-        for name, value in values.items():
-            self.losses.setdefault(name, []).append(value)
-
-
-class Observer:
-    """Is told how far a stage is; this one does nothing."""
-
-    def begins(self, n_epochs: int) -> None:
-        """Note that the stage begins and has at most ``n_epochs`` epochs."""
-
-    def epoch_begins(self) -> None:
-        """Note that an epoch begins."""
-
-    def epoch_ends(self, record: Record) -> bool:
-        """Note that an epoch ended; True ends the stage."""
-        return False
-
-
-@dataclass
-class Training:
-    """A stage with what it is trained on.
-
-    Attributes
-    ----------
-    stage : Stage
-        The objective and its numbers.
-    rows : Rows
-        What to train on.
-    seed : int
-        All random numbers of the stage come from generators seeded with it.
-    validation : Rows or None
-        Held-out rows. If given, training stops when their loss has not fallen by more than
-        ``stage.tol`` for ``stage.n_iter_no_change`` epochs, and the best epoch's state is restored.
-    observer : Observer
-        Is told of each epoch, and may end the stage.
-    record : Record
-        What comes of it.
-    """
-
-    stage: Stage
-    rows: Rows
-    seed: int
-    validation: Rows | None = None
-    observer: Observer = field(default_factory=Observer)
-    record: Record = field(default_factory=Record)
 
 
 class Member:
@@ -196,7 +43,7 @@ class Member:
         self.sampler = Sampler(self.rows.labels(), stage.batch_size, stage.anomaly_fraction)
         self.n_epochs = stage.resolved_epochs(self.sampler.steps)
         self.best = _Best(self.objective, stage.tol)
-        self.multiplications = stage.batch_size * _multiplications(self.objective, self.rows)
+        self.multiplications = stage.batch_size * multiplications(self.objective, self.rows)
         self.running = True
 
     @property
@@ -213,17 +60,24 @@ class Member:
 
     def start(self) -> None:
         """Fit what must be known before the first step."""
-        with torch.no_grad(), self.threads():
-            self.objective.eval().start(self.rows)
-        self.observer.begins(self.n_epochs)
+        self.objective.eval()
+        with self.hook("start"):
+            self.objective.start(self.rows)
+        self.n_epochs = self.observer.begins(self.n_epochs)
+
+    @contextmanager
+    def hook(self, name: str) -> Iterator[None]:
+        """Run what is inside as the objective's hook of that name."""
+        with torch.no_grad(), self.threads(), same_memory(self.objective, name):
+            yield
 
     def epoch_ends(self, epoch: int, losses: dict[str, float]) -> set[str]:
         """Update what is fitted, and note the epoch; return the turns to be cleared."""
         self.record.n_epochs = epoch + 1
-        with torch.no_grad(), self.threads():
+        with self.hook("after_epoch"):
             to_clear = set(self.objective.after_epoch(epoch, self.rows, losses) or ())
         if self.validation is not None:
-            loss = _held_out_loss(self.objective, self.validation)
+            loss = held_out_loss(self.objective, self.validation)
             losses["validation_loss"] = self.best.update(loss)
         self.record.error = _trouble(losses, self.stage, epoch)
         if self.record.error is not None:
@@ -240,7 +94,7 @@ class Member:
         """Restore the best state, and fit what depends on it."""
         if self.record.error is None:
             self.best.restore()
-            with torch.no_grad(), self.threads():
+            with self.hook("finish"):
                 self.objective.finish(self.rows)
 
 
@@ -322,46 +176,6 @@ class TurnOptimizer(ABC):
         return means
 
 
-class _SingleTurn(TurnOptimizer):
-    """A turn of one model, with torch's Adam."""
-
-    def __init__(self, turn: Turn, parameters: list[Tensor], member: Member) -> None:
-        super().__init__(turn, [member])
-        self.parameters, self.stage = parameters, member.stage
-        device, recorded = member.rows.device, is_recorded(member)
-        self.adam = torch.optim.Adam(
-            parameters,
-            # A recorded step reads the rate from where it was.
-            lr=torch.tensor(self.stage.lr, device=device) if recorded else self.stage.lr,
-            weight_decay=self.stage.weight_decay,
-            capturable=recorded,
-            # One fused kernel a step; elsewhere torch chooses.
-            fused=True if device.type in ("cpu", "cuda") else None,
-        )
-
-    def set_rate(self, factor: float) -> None:
-        [group] = self.adam.param_groups
-        if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(self.stage.lr * factor)
-        else:
-            group["lr"] = self.stage.lr * factor
-
-    def differentiate(self, loss: Tensor, keep_graph: bool) -> None:
-        loss.backward(inputs=self.parameters, retain_graph=keep_graph)
-
-    def descend(self) -> None:
-        if self.stage.clip_grad_norm is not None:
-            clip_grad_norm_(self.parameters, self.stage.clip_grad_norm)
-        self.adam.step()
-        self.adam.zero_grad()
-
-    @torch.no_grad()
-    def clear(self, number: int) -> None:
-        for state in self.adam.state.values():
-            for tensor in state.values():
-                tensor.zero_()
-
-
 class Model(ABC):
     """What the loop trains: one member, or a stack of them."""
 
@@ -382,32 +196,6 @@ class Model(ABC):
     @abstractmethod
     def losses(self, batch: Batch, names: Sequence[str]) -> Sequence[Tensor]:
         """Return the mean loss of a batch, or of each member's, for the turns named."""
-
-
-class Single(Model):
-    """One member, trained as it is."""
-
-    def __init__(self, members: Sequence[Member]) -> None:
-        super().__init__(members)
-        [member] = members
-        self.forward = torch.compile(member.objective) if member.stage.compile else member.objective
-        self.turns = [
-            _SingleTurn(turn, list(named.values()), member)
-            for turn, named in trained_parameters(member.objective)
-        ]
-
-    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield features (batch, *input_shape) and labels (batch,) of each step."""
-        [member] = self.members
-        return member.rows.batches(member.sampler.epoch(member.order))
-
-    def joined(self, parts: list[Tensor]) -> Tensor:
-        """Return what has been drawn."""
-        return parts[0]
-
-    def losses(self, batch: Batch, names: Sequence[str]) -> Sequence[Tensor]:
-        """Return the mean loss of a batch for the turns named, each of shape ()."""
-        return self.forward("mean_losses", batch, names)
 
 
 def trained_parameters(objective: Objective) -> list[tuple[Turn, dict[str, Tensor]]]:
@@ -435,67 +223,28 @@ def trained_parameters(objective: Objective) -> list[tuple[Turn, dict[str, Tenso
     return found
 
 
-def train(
-    stage: Stage,
-    rows: Rows,
-    seed: int,
-    validation: Rows | None = None,
-    observer: Observer | None = None,
-) -> Record:
-    """Train a stage's objective on ``rows``.
-
-    Parameters
-    ----------
-    stage : Stage
-        The objective and its numbers.
-    rows : Rows
-        What to train on.
-    seed : int
-        All random numbers of the stage come from generators seeded with it.
-    validation : Rows, default=None
-        Held-out rows for early stopping, as in :class:`Training`.
-    observer : Observer, default=None
-        Is told of each epoch, and may end the stage.
-
-    Returns
-    -------
-    Record
-        Mean loss of each turn by epoch, and the loss on held-out rows.
-
-    Raises
-    ------
-    ValueError
-        If a loss stops being finite.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from skdeepad import losses
-    >>> from skdeepad.engine import Rows, Stage, train
-    >>> from skdeepad.networks import MLP
-    >>> from skdeepad.objectives import DistanceObjective
-    >>> X = torch.randn(200, 4, generator=torch.Generator().manual_seed(0)).numpy()
-    >>> rows = Rows.place(X, None, (4,), torch.device("cpu"))
-    >>> objective = DistanceObjective(MLP((4,), (8, 2)), (4,), 2, losses.one_class)
-    >>> record = train(Stage("train", objective, n_epochs=5), rows, seed=0)
-    >>> record.losses["loss"][-1] < record.losses["loss"][0]
-    True
-    """
-    training = Training(stage, rows, seed, validation, observer or Observer())
-    run([Member(training)], Single)
-    if training.record.error is not None:
-        raise training.record.error
-    return training.record
-
-
 def run(members: Sequence[Member], as_model: type[Model]) -> None:
     """Take members of equal shapes through all their epochs.
 
     ``as_model`` makes of them what is trained, once they have been started.
     """
-    for member in members:
-        member.start()
-    model = as_model(members)
+    completed = False
+    try:
+        for member in members:
+            member.start()
+        try_objective(members[0].objective, members[0].rows)  # the others are like it
+        _run_epochs(as_model(members))
+        for member in members:
+            member.finish()
+        completed = True
+    finally:
+        for member in members:
+            member.observer.ends(completed and member.record.error is None)
+
+
+def _run_epochs(model: Model) -> None:
+    """Take a model through its epochs, until none of its members goes on."""
+    members = model.members
     take: Callable[[Batch, tuple[int, ...]], None] = partial(_take_step, model)
     if is_recorded(members[0]):
         take = ReplayedSteps(take, CudaRecorder(members[0].rows.device))
@@ -517,8 +266,6 @@ def run(members: Sequence[Member], as_model: type[Model]) -> None:
                 for turn in model.turns:
                     if turn.turn.loss in to_clear:
                         turn.clear(number)
-    for member in members:
-        member.finish()
 
 
 def is_recorded(member: Member) -> bool:
@@ -588,67 +335,3 @@ def _trouble(losses: dict[str, float], stage: Stage, epoch: int) -> ValueError |
                 f"(lr={stage.lr}; lower it or set clip_grad_norm)."
             )
     return None
-
-
-def _multiplications(objective: Objective, rows: Rows) -> float:
-    """Bound those of a row's forward pass: for images as if no layer made them smaller."""
-    weights = sum(weight.numel() for weight in objective.parameters())
-    return weights * math.prod(rows.x.shape[2:])
-
-
-def draw_noise(objective: Objective, x: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-    """Draw the noise an objective needs for the batch ``x``."""
-    shapes = objective.noise_shapes(x.shape)
-    return {
-        name: torch.randn(*shape, generator=generator, device=x.device)
-        for name, shape in shapes.items()
-    }
-
-
-@torch.no_grad()
-def _held_out_loss(objective: Objective, rows: Rows) -> float:
-    """Mean loss of held-out rows; the noise is the same at each call, so that epochs compare."""
-    generator = private_generator(0, rows.device)
-    total = torch.zeros((), device=rows.device)
-    for x, y, count in rows.slices():
-        x, y = x[:count], y[:count]  # synthetic anomalies are made of true rows alone
-        batch = Batch(x, y, draw_noise(objective, x, generator))
-        total += objective("validation_loss", batch).sum()
-    return float(total) / len(rows)
-
-
-@torch.inference_mode()
-def score(objective: Objective, rows: Rows, method: str = "score") -> Tensor:
-    """Return what a method of the objective gives for each row, on the host, in eval mode.
-
-    Parameters
-    ----------
-    objective : Objective
-        On the device of the rows.
-    rows : Rows
-        What to score.
-    method : str, default="score"
-        Name of a method that takes rows (n, ...) and returns (n, ...).
-
-    Returns
-    -------
-    Tensor of shape (n, ...)
-        On the host.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from skdeepad import losses
-    >>> from skdeepad.engine import Rows, score
-    >>> from skdeepad.networks import MLP
-    >>> from skdeepad.objectives import DistanceObjective
-    >>> X = torch.randn(200, 4, generator=torch.Generator().manual_seed(0)).numpy()
-    >>> rows = Rows.place(X, None, (4,), torch.device("cpu"))
-    >>> objective = DistanceObjective(MLP((4,), (8, 2)), (4,), 2, losses.one_class)
-    >>> score(objective, rows).shape
-    torch.Size([200])
-    """
-    objective.eval()
-    with threads_for(rows.slice_size * _multiplications(objective, rows), rows.device):
-        parts = [objective(method, x)[:count] for x, _, count in rows.slices()]
-    return torch.cat(parts).cpu()  # one copy back

@@ -68,8 +68,9 @@ class Turn:
 class Objective(nn.Module):
     """Base class: what a method minimises, and how it scores.
 
-    A subclass owns its networks and every fitted tensor (centre, radius) as parameters or buffers
-    and defines ``loss`` and ``score``; everything else has a default. A number that a grid may vary
+    A subclass owns its networks and every fitted tensor (centre, radius) as parameters or buffers,
+    calls the network that comes of training ``network``, and defines ``loss`` and ``score``;
+    everything else has a default. A number that a grid may vary
     is a 0-dim buffer. Losses and scores give one value a row, ``(n,)``, and are pure functions of
     their arguments and of the module's state: no sampling (noise comes with the batch), no branch
     on data, no copy to the host. Fitted tensors are changed by ``copy_``, never rebound.
@@ -134,11 +135,15 @@ class Objective(nn.Module):
         """Anomaly score of each row, of shape (n,): larger = more anomalous."""
         raise NotImplementedError(f"{type(self).__name__} must define score(x) -> (n,).")
 
-    def mean_losses(self, batch: Batch, names: Sequence[str]) -> list[Tensor]:
-        """Prepare a batch and compute the mean over its rows of each of the losses named."""
+    def row_losses(self, batch: Batch, names: Sequence[str]) -> list[Tensor]:
+        """Prepare a batch and compute each of the losses named, of shape (batch,)."""
         batch = self.prepare(batch)
         batch = batch._replace(shared=self.shared(batch))
-        return [getattr(self, name)(batch).float().mean() for name in names]
+        return [getattr(self, name)(batch) for name in names]
+
+    def mean_losses(self, batch: Batch, names: Sequence[str]) -> list[Tensor]:
+        """Prepare a batch and compute the mean over its rows of each of the losses named."""
+        return [loss.float().mean() for loss in self.row_losses(batch, names)]
 
     def validation_loss(self, batch: Batch) -> Tensor:
         """Loss of each held-out row, of shape (batch,), for early stopping; nothing is prepared."""
@@ -162,3 +167,8 @@ class Objective(nn.Module):
 
     def finish(self, rows: Rows) -> None:
         """Fit what depends on the final weights, in eval mode."""
+
+
+def tensors_of(objective: Objective) -> dict[str, Tensor]:
+    """Return parameters and buffers by name."""
+    return {**dict(objective.named_parameters()), **dict(objective.named_buffers())}

@@ -15,6 +15,7 @@ import torch
 _SMALL_STEP = 2**26
 # Re-entrant: a callback may fit another detector in the same thread.
 _GLOBAL_RNG = threading.RLock()
+_BORROWED = threading.local()
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -42,7 +43,9 @@ def resolve_device(device: str | torch.device) -> torch.device:
 
 def private_generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
     """Create a generator of this model's own; the global one is neither read nor moved."""
-    return torch.Generator(device=device).manual_seed(seed)
+    device = torch.device(device)
+    # PyTorch's meta device, which computes nothing but shapes, has none.
+    return torch.Generator("cpu" if device.type == "meta" else device).manual_seed(seed)
 
 
 @contextmanager
@@ -55,6 +58,8 @@ def borrowed_global_rng(seed: int, device: torch.device | None = None) -> Iterat
     on_cuda = device is not None and device.type == "cuda"
     with _GLOBAL_RNG, torch.random.fork_rng(devices=[device] if on_cuda else []):
         python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
+        outside = global_rng_is_borrowed()
+        _BORROWED.now = True
         random.seed(seed)
         np.random.seed(seed % 2**32)  # noqa: NPY002
         torch.default_generator.manual_seed(seed)
@@ -64,8 +69,14 @@ def borrowed_global_rng(seed: int, device: torch.device | None = None) -> Iterat
         try:
             yield
         finally:
+            _BORROWED.now = outside
             random.setstate(python_state)
             np.random.set_state(numpy_state)  # noqa: NPY002
+
+
+def global_rng_is_borrowed() -> bool:
+    """Tell whether this thread is within :func:`borrowed_global_rng`."""
+    return getattr(_BORROWED, "now", False)
 
 
 class _OneThread(threading.local):

@@ -4,40 +4,25 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
-from types import FunctionType
-from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch import Tensor
+from torch.func import vmap
 
+from skdeepad.engine.alike import differences, traits
 from skdeepad.engine.batches import Rows
-from skdeepad.engine.loop import (
-    Member,
-    Model,
-    Single,
-    Training,
-    TurnOptimizer,
-    run,
-    trained_parameters,
-)
-from skdeepad.engine.objective import Batch, Objective, Turn
+from skdeepad.engine.loop import Member, Model, TurnOptimizer, run, trained_parameters
+from skdeepad.engine.memory import affordable
+from skdeepad.engine.objective import Batch, Turn, tensors_of
+from skdeepad.engine.single import Single
+from skdeepad.engine.stage import Training
+from skdeepad.engine.trial import mean_losses, why_not_vectorized
 
 # Of Adam, as torch has them by default.
 _BETAS = 0.9, 0.999
 _EPSILON = 1e-8
-# Stacks may take this share of the free memory.
-_MEMORY_SHARE = 0.5
-# Linux tells here how much memory is free; where the system does not, this much is supposed.
-_MEMORY_FILE = Path("/proc/meminfo")
-_FREE_BYTES = 2**31
-# What a training step needs beside what it keeps for the backward pass, as a factor of that.
-_TEMPORARY = 2
-# What every module has; the rest of its attributes tells it from others of its class.
-_OF_ALL_MODULES = frozenset(vars(nn.Module()))
 
 
 def train_together(trainings: Sequence[Training], max_models: int | None = None) -> None:
@@ -46,6 +31,7 @@ def train_together(trainings: Sequence[Training], max_models: int | None = None)
     Models are alike if they have one architecture, and batches, numbers of epochs and steps, places
     for labeled anomalies and schedules of the learning rate are equal. Everything else is each
     one's own: rows, labels, seed, learning rate, weight decay, numbers of the loss, early stopping.
+    What torch cannot compute for several models at once is trained one by one.
 
     Parameters
     ----------
@@ -55,20 +41,66 @@ def train_together(trainings: Sequence[Training], max_models: int | None = None)
     max_models : int, optional
         Most models in a stack; by default as many as half the free memory holds.
     """
-    alike: dict[Hashable, list[Member]] = {}
-    for member in map(Member, trainings):
-        key = _shape(member) if len(trainings) > 1 else None
-        alike.setdefault(key, []).append(member)
-    for members in alike.values():
-        most = max_models or (_affordable(members[0]) if len(members) > 1 else 1)
-        n_stacks = math.ceil(len(members) / most)
+    members = [Member(training) for training in trainings]
+    for group in _alike(members):
+        most = max_models or (affordable(group[0]) if len(group) > 1 else 1)
+        n_stacks = math.ceil(len(group) / most)
         for number in range(n_stacks):
-            stack = members[number::n_stacks]
+            stack = group[number::n_stacks]
             try:
                 _train_stack(stack)
             except Exception as error:  # what is wrong with one is wrong with those like it
                 for member in stack:
                     member.record.error = member.record.error or error
+
+
+def why_not_together(trainings: Sequence[Training]) -> str | None:
+    """Say why trainings cannot be done as one, or return None if they can.
+
+    Parameters
+    ----------
+    trainings : sequence of Training
+        Not done yet.
+
+    Returns
+    -------
+    str or None
+        The reason.
+    """
+    groups = _alike([Member(training) for training in trainings])
+    reasons = [training.record.why_alone for training in trainings]
+    return None if len(groups) == 1 else next(filter(None, reasons), "they are not alike")
+
+
+def _alike(members: Sequence[Member]) -> list[list[Member]]:
+    """Group members that can be trained as one, and note why others cannot."""
+    if len(members) == 1:
+        return [list(members)]
+    groups: dict[frozenset[tuple[str, object]], list[Member]] = {}
+    for member in members:
+        groups.setdefault(frozenset(traits(member).items()), []).append(member)
+    largest = max(groups, key=lambda key: len(groups[key]))
+    result: list[list[Member]] = []
+    for key, group in groups.items():
+        reason = None
+        if len(group) > 1:
+            try:
+                reason = why_not_vectorized([each.objective for each in group[:2]], group[0].rows)
+            except Exception:  # it will be raised again, and noted, when they are trained
+                reason = None
+        elif key != largest and (apart := differences(dict(key), dict(largest))):
+            group[
+                0
+            ].record.why_alone = (
+                f"it differs from {len(groups[largest])} others in {', '.join(apart)}"
+            )
+        if reason is None:
+            result.append(group)
+            continue
+        for member in group:
+            member.record.why_alone = reason
+        result += [[member] for member in group]
+    return result
 
 
 def _train_stack(members: Sequence[Member]) -> None:
@@ -77,7 +109,7 @@ def _train_stack(members: Sequence[Member]) -> None:
     for member in members:
         member.record.seconds = (time.perf_counter() - started) / len(members)
         if len(members) > 1:  # a model that is kept must not keep the whole stack
-            for tensor in (*member.objective.parameters(), *member.objective.buffers()):
+            for tensor in tensors_of(member.objective).values():
                 tensor.data = tensor.data.clone()
 
 
@@ -98,7 +130,7 @@ class Stack(Model):
         super().__init__(members)
         self.state: dict[str, Tensor] = {}
         self.turns: list[_StackedTurn] = []
-        tensors = [dict(_tensors(member.objective)) for member in members]
+        tensors = [tensors_of(member.objective) for member in members]
         for turn, named in trained_parameters(self.objective):
             own = [{name: of_member[name] for name in named} for of_member in tensors]
             self.turns.append(_StackedTurn(turn, own, members))
@@ -115,7 +147,7 @@ class Stack(Model):
             member.rows.positions(member.sampler.epoch(member.order)) for member in self.members
         ]
         labels = [
-            member.rows.y[own.to(member.rows.device)]
+            member.rows.y[own].to(member.rows.device)
             for member, own in zip(self.members, positions, strict=True)
         ]
         joined = [own + start for own, start in zip(positions, self.starts, strict=True)]
@@ -129,7 +161,7 @@ class Stack(Model):
     def losses(self, batch: Batch, names: Sequence[str]) -> Sequence[Tensor]:
         """Return the mean losses of the members' batches for the turns named, each (K,)."""
         # The objective is called with the stacked tensors in place of its own.
-        of_member = partial(_losses, self.objective, names)
+        of_member = partial(mean_losses, self.objective, names)
         return vmap(of_member)(self.state, batch.x, batch.y, batch.noise)
 
 
@@ -215,22 +247,6 @@ class _StackedTurn(TurnOptimizer):
             tensor[number] = 0
 
 
-def _losses(
-    objective: Objective,
-    names: Sequence[str],
-    state: dict[str, Tensor],
-    x: Tensor,
-    y: Tensor,
-    noise: dict[str, Tensor],
-) -> tuple[Tensor, ...]:
-    return tuple(functional_call(objective, state, ("mean_losses", Batch(x, y, noise), names)))
-
-
-def _tensors(objective: Objective) -> Iterator[tuple[str, Tensor]]:
-    yield from objective.named_parameters()
-    yield from objective.named_buffers()
-
-
 def _joined_rows(parts: Sequence[Rows]) -> tuple[Rows, list[int]]:
     """Put features that are not the same one behind the other, and tell where each part's begin."""
     distinct = list({id(part.x): part.x for part in parts}.values())
@@ -241,101 +257,3 @@ def _joined_rows(parts: Sequence[Rows]) -> tuple[Rows, list[int]]:
     first = parts[0]
     x = distinct[0] if len(distinct) == 1 else torch.cat(distinct)
     return Rows(x, first.y, first.device, first.streamed), [starts[id(part.x)] for part in parts]
-
-
-def _shape(member: Member) -> Hashable:
-    """Return what must be equal in models that are trained as one."""
-    stage, rows, sampler = member.stage, member.rows, member.sampler
-    if stage.compile or stage.precision == "bfloat16":
-        # A graph of its own; some layers do not mix bfloat16 and float32 in a stack.
-        return id(member)
-    schedule = stage.lr_schedule if isinstance(stage.lr_schedule, str) else id(stage.lr_schedule)
-    return (
-        architecture(member.objective),
-        member.batch_shape,
-        (sampler.steps, sampler.places, member.n_epochs),
-        (schedule, stage.precision, stage.cuda_graph, rows.device, rows.streamed),
-    )
-
-
-def architecture(objective: Objective) -> Hashable:
-    """Return all that an objective is but for the values of its tensors, to compare by ``==``."""
-    apart = objective.apart_from_losses
-    modules = tuple(
-        (name, type(module), _frozen(_own_attributes(module, apart if not name else ())))
-        for name, module in objective.named_modules()
-    )
-    tensors = tuple(
-        (name, tuple(tensor.shape), tensor.dtype, tensor.requires_grad)
-        for name, tensor in _tensors(objective)
-    )
-    return modules, tensors
-
-
-def _own_attributes(module: nn.Module, apart: tuple[str, ...]) -> dict[str, Any]:
-    return {
-        name: value
-        for name, value in vars(module).items()
-        if name not in _OF_ALL_MODULES and name not in apart
-    }
-
-
-def _frozen(value: Any) -> Hashable:
-    """Return something to compare by ``==`` that is equal for values that mean the same."""
-    if isinstance(value, dict):
-        return type(value), tuple((name, _frozen(each)) for name, each in value.items())
-    if isinstance(value, list | tuple):
-        return type(value), tuple(_frozen(each) for each in value)
-    own = type(value)
-    # An object that compares by identity and is no more than its attributes; functions are more.
-    plain = own.__eq__ is object.__eq__ and own.__reduce__ is object.__reduce__
-    if plain and hasattr(value, "__dict__") and not isinstance(value, type | FunctionType):
-        return own, _frozen(value.__reduce_ex__(4)[2])  # the state that a copy would have
-    return value if isinstance(value, Hashable) else id(value)
-
-
-def _affordable(member: Member) -> int:
-    """Return how many models like this one a share of the free memory holds."""
-    try:
-        kept = _kept_bytes(member)
-    except Exception:  # it will be raised again, and noted, when they are trained
-        return 1
-    weights = sum(t.numel() * t.element_size() for t in member.objective.parameters())
-    # Weights, gradients and Adam's two moments; what a step keeps, and as much again on its way.
-    needed = 4 * weights + (1 + _TEMPORARY) * kept
-    return max(1, int(_MEMORY_SHARE * _free_bytes(member.rows.device) / needed))
-
-
-def _kept_bytes(member: Member) -> int:
-    """Measure what a step of one model keeps for its backward pass."""
-    objective, device = member.objective, member.rows.device
-    kept: dict[int, int] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    shape = member.batch_shape
-    noise = {
-        name: torch.zeros(*size, device=device)
-        for name, size in objective.noise_shapes(shape).items()
-    }
-    x, y = torch.zeros(shape, device=device), torch.zeros(shape[0], dtype=torch.int8, device=device)
-    state = {name: tensor.detach().clone() for name, tensor in objective.named_buffers()}
-    objective.train()
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        names = [turn.loss for turn in objective.turns()]
-        losses = functional_call(objective, state, ("mean_losses", Batch(x, y, noise), names))
-    objective.eval()
-    del losses
-    return sum(kept.values()) + x.nbytes
-
-
-def _free_bytes(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    if _MEMORY_FILE.exists():
-        entries = dict(line.split(":") for line in _MEMORY_FILE.read_text().splitlines())
-        return 1024 * int(entries["MemAvailable"].split()[0])
-    return _FREE_BYTES

@@ -1,0 +1,91 @@
+"""How training is computed, and when it stops: parameters that come as objects of their own."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import Literal
+
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from skdeepad.parameters import Parametrized, parameter
+
+
+class Compute(Parametrized):
+    """How training is computed: parameter `compute` of the deep detectors.
+
+    Parameters
+    ----------
+    {parameters}
+
+    Examples
+    --------
+    >>> from skdeepad import Compute, DeepSAD
+    >>> DeepSAD(compute=Compute(precision="bfloat16"))
+    DeepSAD(compute=Compute(precision='bfloat16'))
+    >>> DeepSAD().set_params(compute__stream=True)  # as in a grid
+    DeepSAD(compute=Compute(stream=True))
+    """
+
+    precision: Literal["float32", "tf32", "bfloat16"] = parameter(
+        default="float32",
+        constraint=[StrOptions({"float32", "tf32", "bfloat16"})],
+        doc="""What training computes in. "tf32": as float32, but for matrix products on CUDA, in
+            all of the process meanwhile; "bfloat16": where torch deems it safe. Scores are always
+            float32.""",
+    )
+    cuda_graph: bool = parameter(
+        default=False,
+        constraint=["boolean"],
+        doc="""Whether a training step is recorded on CUDA once and replayed, as small networks
+            spend most of their time on launching it. Not with `compile`; a network of your own must
+            not draw random numbers or decide by what it sees.""",
+    )
+    compile: bool = parameter(
+        default=False,
+        constraint=["boolean"],
+        doc="""Whether to train through ``torch.compile``: worth its start-up time for large
+            networks.""",
+    )
+    stream: bool | Literal["auto"] = parameter(
+        default="auto",
+        constraint=["boolean", StrOptions({"auto"})],
+        doc="""Whether batches are copied from the host's memory in chunks instead of keeping all
+            data on the device. "auto": where they take over 60% of a GPU's free memory. Results are
+            the same.""",
+    )
+
+
+class EarlyStopping(Parametrized):
+    """When training stops: parameter `early_stopping` of the deep detectors.
+
+    Rows are held out. A stage ends when their loss stops falling, and the weights of its best epoch
+    are restored.
+
+    Parameters
+    ----------
+    {parameters}
+
+    Examples
+    --------
+    >>> from skdeepad import DeepSAD, EarlyStopping
+    >>> DeepSAD(early_stopping=EarlyStopping(n_iter_no_change=5))
+    DeepSAD(early_stopping=EarlyStopping(n_iter_no_change=5))
+    >>> DeepSAD(early_stopping=True).set_params(early_stopping__tol=1e-3)
+    DeepSAD(early_stopping=EarlyStopping(tol=0.001))
+    """
+
+    validation_fraction: float = parameter(
+        default=0.1,
+        constraint=[Interval(Real, 0, 1, closed="neither")],
+        doc="Share of the rows to hold out, of each kind of label alike.",
+    )
+    n_iter_no_change: int = parameter(
+        default=10,
+        constraint=[Interval(Integral, 1, None, closed="left")],
+        doc="Epochs without a fall that end a stage.",
+    )
+    tol: float = parameter(
+        default=0.0,
+        constraint=[Interval(Real, 0, None, closed="left")],
+        doc="Least fall that counts.",
+    )

@@ -1,0 +1,208 @@
+"""An objective is tried on a few rows before it is trained, so that nothing is wrong in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from skdeepad.engine.batches import Rows
+from skdeepad.engine.objective import Batch, Objective, tensors_of
+from skdeepad.engine.runtime import global_rng_is_borrowed, private_generator
+from skdeepad.engine.scoring import draw_noise
+
+# Enough to tell (n,) from (n, n) and (1,), and to normalise a batch.
+_ROWS = 3
+
+
+def try_objective(objective: Objective, rows: Rows) -> None:
+    """Compute losses and scores of a few rows, and refuse what would be wrong in silence.
+
+    Parameters
+    ----------
+    objective : Objective
+        Started; its state stays as it is.
+    rows : Rows
+        What it is to be trained on.
+
+    Raises
+    ------
+    TypeError
+        If it has no ``network``.
+    ValueError
+        If a loss or the score is not one number a row, or does not depend on what is trained, if
+        they draw from global generators, or if a tensor of it lies on another device than the rows.
+    """
+    name = type(objective).__name__
+    if not isinstance(getattr(objective, "network", None), nn.Module):
+        raise TypeError(
+            f"{name}.network must be the module that is trained and becomes network_; got "
+            f"{type(getattr(objective, 'network', None)).__name__}. Set self.network in __init__."
+        )
+    _check_devices(objective, rows.device)
+    batch = _first_batch(objective, rows)
+    names = [turn.loss for turn in objective.turns()]
+    state = {key: buffer.clone() for key, buffer in objective.named_buffers()}
+    training = objective.training
+    with _refused_draws(name), torch.enable_grad():
+        losses = functional_call(objective.train(), state, ("row_losses", batch, names))
+    for loss_name, loss in zip(names, losses, strict=True):
+        _check_shape(f"{name}.{loss_name}(batch)", loss, batch.x)
+        if not loss.requires_grad:
+            raise ValueError(
+                f"{name}.{loss_name}(batch) does not depend on the parameters that its turn "
+                "trains: expected a loss that has a gradient. Do not detach it."
+            )
+    if type(objective).score is not Objective.score:  # pretraining need not score
+        with _refused_draws(name), torch.no_grad():
+            scores = objective.eval()("score", batch.x)
+        _check_shape(f"{name}.score(x)", scores, batch.x)
+    objective.train(training)
+
+
+def why_not_vectorized(objectives: Sequence[Objective], rows: Rows) -> str | None:
+    """Say why torch cannot compute the losses of several models at once, or return None.
+
+    Parameters
+    ----------
+    objectives : sequence of Objective
+        Alike.
+    rows : Rows
+        What one of them is to be trained on.
+
+    Returns
+    -------
+    str or None
+        What ``torch.func.vmap`` said: of a branch on data, of random numbers, or of
+        ``torch.autograd.grad``.
+    """
+    first = objectives[0]
+    batch = _first_batch(first, rows)
+    names = [turn.loss for turn in first.turns()]
+    parameters = {
+        name: torch.stack([each.get_parameter(name).detach() for each in objectives])
+        for name, _ in first.named_parameters()
+    }
+    buffers = {
+        name: torch.stack([each.get_buffer(name) for each in objectives])
+        for name, _ in first.named_buffers()
+    }
+    training = first.training
+    try:
+        with torch.enable_grad():
+            trained = [each.requires_grad_() for each in parameters.values()]
+            losses = vmap(
+                partial(mean_losses, first.train(), names), in_dims=(0, None, None, None)
+            )(parameters | buffers, batch.x, batch.y, batch.noise)
+            torch.autograd.grad(sum(loss.sum() for loss in losses), trained, allow_unused=True)
+    except Exception as error:  # whatever it is, they are trained one by one
+        return (
+            "torch cannot compute its losses for several models at once: "
+            f"{str(error).strip().splitlines()[0]}"
+        )
+    finally:
+        first.train(training)
+    return None
+
+
+def mean_losses(
+    objective: Objective,
+    names: Sequence[str],
+    state: dict[str, Tensor],
+    x: Tensor,
+    y: Tensor,
+    noise: dict[str, Tensor],
+) -> tuple[Tensor, ...]:
+    """Compute the mean losses of a batch with the tensors of ``state`` for the objective's own."""
+    return tuple(functional_call(objective, state, ("mean_losses", Batch(x, y, noise), names)))
+
+
+@contextmanager
+def same_memory(objective: Objective, hook: str) -> Iterator[None]:
+    """Refuse that a hook puts another tensor where a fitted one was.
+
+    Stacks and recorded steps hold on to its memory.
+    """
+    before = {name: (each, each.data_ptr()) for name, each in tensors_of(objective).items()}
+    yield
+    after = tensors_of(objective)
+    for name, (tensor, address) in before.items():
+        if after.get(name) is not tensor or tensor.data_ptr() != address:
+            raise ValueError(
+                f"{type(objective).__name__}.{hook} put another tensor in the place of {name!r}: "
+                f"expected the same one with other values. Write self.{name}.copy_(values)."
+            )
+
+
+def _first_batch(objective: Objective, rows: Rows) -> Batch:
+    positions = torch.arange(min(_ROWS, len(rows)))[None]
+    x, y = next(rows.batches(positions))
+    return Batch(x, y, draw_noise(objective, x, private_generator(0, rows.device)))
+
+
+def _check_shape(what: str, values: Any, x: Tensor) -> None:
+    n = len(x)
+    if isinstance(values, Tensor) and values.shape == (n,):
+        return
+    came = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+    raise ValueError(
+        f"{what} must return one number for each row, so a tensor of shape ({n},) for {n} rows; "
+        f"got {came}. Sum or average over the other axes, for example by .flatten(1).sum(1), or "
+        "drop an axis of length 1 by .squeeze(1)."
+    )
+
+
+def _check_devices(objective: Objective, device: torch.device) -> None:
+    for prefix, module in objective.named_modules():
+        own = {**vars(module), **vars(module)["_parameters"], **vars(module)["_buffers"]}
+        for name, value in own.items():
+            if isinstance(value, Tensor) and value.device.type != device.type:
+                full_name = f"{prefix}.{name}".lstrip(".")
+                raise ValueError(
+                    f"{type(objective).__name__}.{full_name} is a tensor on "
+                    f"{value.device.type!r}, and the rows are on {device.type!r}: expected one "
+                    f"device. Register it: self.register_buffer({name!r}, ...) moves along."
+                )
+
+
+class _Draws(TorchDispatchMode):
+    """Notes operations that draw from torch's global generators, in this thread alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        given = [*args, *kwargs.values()]
+        if torch.Tag.nondeterministic_seeded in func.tags and not any(
+            isinstance(each, torch.Generator) for each in given
+        ):
+            self.found.append(str(func).removeprefix("aten."))
+        return func(*args, **kwargs)
+
+
+@contextmanager
+def _refused_draws(name: str) -> Iterator[None]:
+    """Refuse draws from global generators, except where they are seeded for foreign code."""
+    if global_rng_is_borrowed():
+        state = torch.get_rng_state()
+        try:
+            yield
+        finally:
+            torch.set_rng_state(state)
+        return
+    with _Draws() as draws:
+        yield
+    if draws.found:
+        raise ValueError(
+            f"{name} draws random numbers from torch's global generator ({draws.found[0]}): "
+            "expected losses and scores without. Ask for noise in noise_shapes(x_shape); it "
+            "arrives as batch.noise."
+        )

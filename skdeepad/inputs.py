@@ -1,0 +1,228 @@
+"""What users pass as X and y, read once: rows of any shape, and labels."""
+
+from __future__ import annotations
+
+import math
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skdeepad.notices import LabelWarning, warn
+
+LABELS = "+1 for normal, 0 for unlabeled, -1 for anomalous rows"
+
+
+def on_host(values: Any) -> Any:
+    """Turn a torch tensor into a NumPy array, and leave everything else as it is."""
+    if not (hasattr(values, "detach") and hasattr(values, "cpu")):
+        return values
+    values = values.detach().cpu()
+    # NumPy has no bfloat16, and half precision is too coarse for what comes next.
+    return (
+        values.float() if values.is_floating_point() and values.itemsize < 4 else values
+    ).numpy()
+
+
+def as_table(X: Any) -> tuple[Any, tuple[int, ...] | None]:
+    """Return rows of any shape as flat ones, and the shape of a row if it has more than one axis.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, ...)
+        Rows; also a torch tensor, or a list of arrays of one shape.
+
+    Returns
+    -------
+    rows : array-like of shape (n_samples, n_features)
+        What has two dimensions, or fewer, is returned as it is.
+    row_shape : tuple of int or None
+        Shape of a row; None if X has two dimensions or fewer.
+
+    Raises
+    ------
+    ValueError
+        If X is a list of arrays of several shapes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdeepad.inputs import as_table
+    >>> rows, row_shape = as_table([np.zeros((3, 8, 8)), np.ones((3, 8, 8))])
+    >>> rows.shape, row_shape
+    ((2, 192), (3, 8, 8))
+    """
+    X = on_host(X)
+    if isinstance(X, list | tuple) and len(X) and len(_shape(X[0])) > 1:
+        X = _stacked(X)
+    shape = tuple(getattr(X, "shape", ()))
+    if len(shape) < 3:
+        return X, None
+    return np.asarray(X).reshape(shape[0], math.prod(shape[1:])), shape[1:]
+
+
+def _shape(row: Any) -> tuple[int, ...]:
+    """Return the shape of a row; of nested lists, that of their first entries."""
+    if isinstance(row, list | tuple):
+        return (len(row), *_shape(row[0])) if len(row) else (0,)
+    return tuple(getattr(row, "shape", ()))
+
+
+def _stacked(rows: list[Any] | tuple[Any, ...]) -> NDArray[Any]:
+    arrays = [np.asarray(on_host(row)) for row in rows]
+    first = arrays[0].shape
+    for number, array in enumerate(arrays):
+        if array.shape != first:
+            raise ValueError(
+                f"X is a list of rows of several shapes: row 0 has {first}, row {number} "
+                f"{array.shape}. Expected equal ones. Resize, cut or pad them."
+            )
+    return np.stack(arrays)
+
+
+def check_row_shape(
+    shape: tuple[int, ...], expected: tuple[int, ...] | None, n_rows: int, said_by: str
+) -> None:
+    """Refuse rows of another shape, the same numbers in another order of axes among them.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of a row of X.
+    expected : tuple of int or None
+        Shape that it must have; None or one number: any, as the order of axes is not known.
+    n_rows : int
+        Rows of X.
+    said_by : str
+        Where the expected shape is from, as in "as in fit".
+
+    Raises
+    ------
+    ValueError
+        If the shape is another one.
+    """
+    if expected is None or len(expected) < 2 or shape == expected:
+        return
+    if (n_rows, *shape) == expected:
+        raise ValueError(
+            f"X has the shape {expected} of one row, {said_by}: expected one more axis, for the "
+            "rows. Write X[None] for one row alone."
+        )
+    kind = "images" if len(shape) == len(expected) == 3 else "rows"
+    hint = ""
+    if sorted(shape) == sorted(expected):
+        hint = " These are the same axes in another order: move them, for example by np.moveaxis."
+    raise ValueError(f"X holds {kind} of shape {shape}; expected {expected}, {said_by}.{hint}")
+
+
+def warn_of_channels_last(shape: tuple[int, ...]) -> None:
+    """Warn of images (height, width, channels): every method here reads channels first."""
+    if len(shape) == 3 and shape[-1] in (1, 3, 4) and min(shape[:2]) > shape[-1]:
+        channels, height, width = shape
+        warn(
+            f"X holds rows of shape {shape}, which are read as images of {channels} channels, "
+            f"{height} x {width} pixels. If the last axis holds the channels, pass "
+            "np.moveaxis(X, -1, 1)."
+        )
+
+
+def check_labels(y: Any, n_samples: int, *, for_training: bool = True) -> NDArray[np.int8]:
+    """Read partial labels by their sign.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,) or None
+        Whole numbers: > 0 normal, 0 unlabeled, < 0 anomalous. None means all unlabeled.
+    n_samples : int
+        Number of rows that y must have.
+    for_training : bool, default=True
+        Whether a detector is to learn from them: then there must be a row with y >= 0, and labels
+        that look as if another convention was meant are warned of.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,), dtype int8
+        The labels: +1, 0, -1.
+
+    Raises
+    ------
+    ValueError
+        If y has another length or dimension, or holds anything but whole numbers (booleans, strings
+        and missing values are refused too).
+
+    Warns
+    -----
+    LabelWarning
+        If y holds values beyond -1, 0, +1, or a few +1 among many 0 and no -1, as in the
+        convention "1 = anomaly".
+
+    Examples
+    --------
+    >>> from skdeepad.inputs import check_labels
+    >>> check_labels([1, 0, 0, -1], 4)
+    array([ 1,  0,  0, -1], dtype=int8)
+    """
+    if y is None:
+        return np.zeros(n_samples, dtype=np.int8)
+    y = np.asarray(on_host(y))
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.shape != (n_samples,):
+        raise ValueError(
+            f"y must have one label for each of the {n_samples} rows of X, that is "
+            f"shape ({n_samples},); got shape {y.shape}. Pass {LABELS}."
+        )
+    numbers = _whole_numbers(y)
+    labels = np.sign(numbers).astype(np.int8)
+    if for_training:
+        if not (labels >= 0).any():
+            raise ValueError(
+                "All rows of y are labeled anomalies; expected at least one normal or unlabeled "
+                f"row to learn what is normal from. Pass {LABELS}."
+            )
+        _warn_of_other_conventions(numbers, labels)
+    return labels
+
+
+def _whole_numbers(y: NDArray[Any]) -> NDArray[np.float64]:
+    """Return y as floats, or say why it holds no labels."""
+    problem = None
+    strange = None if y.dtype.kind in "iuf" else _first_that_is_no_number(y)
+    if isinstance(strange, bool | np.bool_):
+        problem = "booleans"
+    elif strange is not None:
+        problem = f"values such as {strange!r} of type {type(strange).__name__}"
+    else:
+        numbers = y.astype(np.float64)
+        if not np.isfinite(numbers).all():
+            problem = "NaN or infinity"
+        elif (numbers != np.round(numbers)).any():
+            problem = f"fractions such as {numbers[numbers != np.round(numbers)][0]}"
+    if problem is not None:
+        raise ValueError(f"Unknown label type: y must hold whole numbers, {LABELS}; got {problem}.")
+    return numbers
+
+
+def _first_that_is_no_number(y: NDArray[Any]) -> Any:
+    """Return the first value that is not a number; scalars of NumPy other than booleans are."""
+    return next((v for v in y if not isinstance(v, Real) or isinstance(v, bool)), None)
+
+
+def _warn_of_other_conventions(numbers: NDArray[np.float64], labels: NDArray[np.int8]) -> None:
+    if (np.abs(numbers) > 1).any():
+        extremes = int(numbers.min()), int(numbers.max())
+        warn(
+            f"y holds values from {extremes[0]} to {extremes[1]}; they are read by their sign: "
+            f"positive is normal, 0 unlabeled, negative anomalous. Pass {LABELS} if these are "
+            "class numbers.",
+            LabelWarning,
+        )
+    n_normal, n_unlabeled = int((labels > 0).sum()), int((labels == 0).sum())
+    if not (labels < 0).any() and 0 < n_normal < n_unlabeled:
+        warn(
+            f"y holds {n_normal} rows of +1 among {n_unlabeled} of 0 and none of -1: they are "
+            "read as verified normals among unlabeled rows. If 1 meant 'anomaly', pass "
+            f"{LABELS}, for example -y.",
+            LabelWarning,
+        )

@@ -1,0 +1,323 @@
+"""Parameters of estimators: declared once, as typed fields that subclasses inherit."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from textwrap import fill
+from typing import Any, dataclass_transform
+
+from sklearn.base import BaseEstimator
+
+from skdeepad.notices import warn
+
+# Of a parameter's description in a class's docstring.
+_INDENT: dict[str, Any] = {
+    "initial_indent": 8 * " ",
+    "subsequent_indent": 8 * " ",
+    "break_on_hyphens": False,
+    "break_long_words": False,
+}
+
+
+def parameter(
+    *,
+    default: Any,
+    constraint: list[Any] | None = None,
+    doc: str = "",
+    kind: str | None = None,
+    kw_only: bool = True,
+    stands_for: Mapping[Any, Callable[[], Any]] | None = None,
+) -> Any:
+    """Declare a parameter: the value of a field of a :class:`Parametrized` class.
+
+    Parameters
+    ----------
+    default : object
+        Its default: never an object that could be changed.
+    constraint : list, default=None
+        What it may be, as in scikit-learn's ``_parameter_constraints``. None: anything.
+    doc : str, default=""
+        What it is. ``{name}`` stands for the class attribute ``_name``.
+    kind : str, default=None
+        Its type in words. None: read from the annotation.
+    kw_only : bool, default=True
+        Whether it must be passed by keyword.
+    stands_for : dict, default=None
+        Makes of parts, by the values that stand for them: ``{None: Compute}`` says that None
+        stands for ``Compute()``, whose own parameters can then be set as ``compute__precision``.
+
+    Returns
+    -------
+    object
+        A field of a dataclass.
+
+    Examples
+    --------
+    >>> from skdeepad.parameters import Parametrized, parameter
+    >>> class Hinge(Parametrized):
+    ...     margin: float = parameter(default=1.0, doc="Where it bends.", kw_only=False)
+    >>> Hinge(2.0)
+    Hinge(margin=2.0)
+    """
+    facts = {"constraint": constraint, "doc": doc, "kind": kind, "stands_for": stands_for or {}}
+    return field(default=default, kw_only=kw_only, metadata=facts)
+
+
+@dataclass_transform(eq_default=False, kw_only_default=True, field_specifiers=(parameter, field))
+class Parametrized(BaseEstimator):
+    """Estimator whose parameters are its annotated attributes, and those of its base classes.
+
+    A subclass is made a dataclass: its ``__init__`` stores the parameters and does no more.
+
+    - ``name: type = parameter(default=..., ...)`` declares one; a plain default does as well.
+    - ``name = value``, without a type, gives an inherited one another default, and
+      ``name: ClassVar[...] = value`` takes it away.
+    - Class settings that are no parameters have no annotation, or ``ClassVar``.
+    - ``{parameters}`` in the docstring is filled with what they are: those of the class itself
+      first, then those of its base classes.
+
+    Examples
+    --------
+    >>> from skdeepad.parameters import Parametrized, parameter
+    >>> class Shape(Parametrized):
+    ...     n_sides: int = parameter(default=3, doc="Number of sides.")
+    >>> class Square(Shape):
+    ...     side: float = parameter(default=1.0, doc="Length of a side.")
+    ...     n_sides = 4
+    >>> Square().get_params()
+    {'n_sides': 4, 'side': 1.0}
+    """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        own = _own_annotations(cls)
+        _refuse_private(cls, own)
+        if _has_written_init(cls):
+            if own:
+                raise TypeError(
+                    f"{cls.__name__} has an __init__ of its own, or inherits one, and declares "
+                    f"{', '.join(own)} as well: expected one or the other. Leave out __init__."
+                )
+            return
+        dataclass(eq=False, repr=False, kw_only=True, match_args=False)(cls)
+        # What a class says in a dict, as scikit-learn's do, holds unless a field says it.
+        stated = vars(cls).get("_parameter_constraints", {})
+        cls._parameter_constraints = stated | {
+            each.name: each.metadata["constraint"]
+            for each in fields(cls)
+            if each.metadata.get("constraint") is not None
+        }
+        cls.__init__.__signature__ = _ordered(cls)  # type: ignore[attr-defined]
+        if cls.__doc__:
+            cls.__doc__ = cls.__doc__.replace("    {parameters}", _documentation(cls))
+
+    def set_params(self, **params: Any) -> Parametrized:
+        """Set parameters of this estimator and, as ``part__name``, of its parts.
+
+        Parameters
+        ----------
+        **params : dict
+            Parameters. Where a value stands for a part, as None does for a default one, it becomes
+            that part first, if a parameter of the part is among them.
+
+        Returns
+        -------
+        self : object
+            This estimator.
+
+        Raises
+        ------
+        ValueError
+            If there is no such parameter, or no part that could have it.
+        """
+        for name in _parts(type(self)):
+            nested = sorted(key for key in params if key.startswith(f"{name}__"))
+            if nested:
+                made = self._part(name, params.get(name, getattr(self, name)))
+                if not hasattr(made, "set_params"):
+                    raise ValueError(
+                        f"{nested[0]} is a parameter of what is passed as {name}, and {name} is "
+                        f"{made!r}. Pass {name}= an object that has it."
+                    )
+                params = {**params, name: made}
+        return super().set_params(**params)
+
+    def _part(self, name: str, value: Any = MISSING) -> Any:
+        """Return a part, or what a value of its parameter stands for."""
+        value = getattr(self, name) if value is MISSING else value
+        makes = _parts(type(self))[name]
+        known = isinstance(value, bool | None) and value in makes
+        return makes[value]() if known else value
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_skdeepad_version": _version()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        saved, running = state.pop("_skdeepad_version", "an unknown version"), _version()
+        # The class attribute, which is the default, would answer for them in silence.
+        missing = {each.name: each.default for each in fields(type(self)) if each.name not in state}
+        if saved != running or missing:
+            without = ", ".join(f"{name}={value!r}" for name, value in missing.items())
+            warn(
+                f"This {type(self).__name__} was saved by skdeepad {saved}, and this is {running}"
+                + (f"; what it does not know is taken from the defaults: {without}" * bool(missing))
+                + ". It may score differently. Fit it anew, or load it with the version it is of."
+            )
+        super().__setstate__(missing | state)
+
+
+def _version() -> str:
+    package, *_ = __name__.partition(".")
+    return str(sys.modules[package].__version__)
+
+
+def _own_annotations(cls: type) -> list[str]:
+    """Return the names annotated in a class as fields, and annotate its defaults of others'."""
+    annotations = inspect.get_annotations(cls)
+    own = [name for name, kind in annotations.items() if "ClassVar" not in str(kind)]
+    for name, inherited in _inherited(cls).items():
+        if name in annotations:
+            continue
+        default = vars(cls).get(name, inherited.default)
+        # dataclass takes the first base's field, also if that one has it from a class above.
+        if name in vars(cls) or _taken_by_dataclass(cls, name) is not inherited:
+            again = {"default": default, "kw_only": inherited.kw_only}
+            setattr(cls, name, field(**again, metadata=inherited.metadata))
+            annotations[name] = inherited.type
+    cls.__annotations__ = annotations
+    return own
+
+
+def _inherited(cls: type) -> dict[str, Field[Any]]:
+    """Return by name the fields of the classes above, those that Python's own order finds."""
+    found: dict[str, Field[Any]] = {}
+    for base in filter(is_dataclass, cls.__mro__[1:]):
+        declared = {each.name: each for each in fields(base)}
+        for name in inspect.get_annotations(base):
+            if name in declared:
+                found.setdefault(name, declared[name])
+    return found
+
+
+def _taken_by_dataclass(cls: type, name: str) -> Field[Any] | None:
+    """Return the field that dataclass would take."""
+    for base in cls.__mro__[1:]:
+        if name in getattr(base, "__dataclass_fields__", {}):
+            return base.__dataclass_fields__[name]
+    return None
+
+
+def _refuse_private(cls: type, own: list[str]) -> None:
+    for name in own:
+        if name.startswith("_") or name.endswith("_"):
+            raise TypeError(
+                f"{cls.__name__}.{name} is annotated, which makes it a parameter: expected a name "
+                "without an underscore at either end. Leave out the annotation, or use ClassVar."
+            )
+
+
+def _has_written_init(cls: type) -> bool:
+    """Tell whether a class, or one above it, has an ``__init__`` that somebody has written."""
+    for each in cls.__mro__:
+        if each is Parametrized:
+            return False
+        if "__init__" in vars(each):
+            return "__dataclass_fields__" not in vars(each)
+    return False
+
+
+def _origins(cls: type) -> dict[str, type]:
+    """Return the class that declared each parameter first, in the order of the signature.
+
+    What is most special comes first: the class's own, then those of the classes above it.
+    """
+    known = {each.name for each in fields(cls)}
+    first = {
+        name: base
+        for base in cls.__mro__
+        for name in inspect.get_annotations(base)
+        if name in known
+    }
+    return {
+        name: base
+        for base in cls.__mro__
+        for name in inspect.get_annotations(base)
+        if first.get(name) is base
+    }
+
+
+def _ordered(cls: type) -> inspect.Signature:
+    signature = inspect.signature(cls.__init__)
+    by_name = dict(signature.parameters)
+    order = [by_name.pop("self"), *(by_name[name] for name in _origins(cls))]
+    plain = [each.replace(annotation=inspect.Parameter.empty) for each in order]
+    return signature.replace(
+        parameters=sorted(plain, key=lambda each: each.kind),
+        return_annotation=inspect.Signature.empty,
+    )
+
+
+def _parts(cls: type) -> dict[str, Mapping[Any, Callable[[], Any]]]:
+    """Return what values of parameters stand for, of those that may hold a part."""
+    known = {each.name: each.metadata.get("stands_for") for each in fields(cls)}
+    return {name: makes for name, makes in known.items() if makes}
+
+
+def _documentation(cls: type) -> str:
+    """Return a section of parameters as numpydoc has it, indented as in a class."""
+    by_name = {each.name: each for each in fields(cls)}
+    entries = []
+    for name in inspect.signature(cls).parameters:
+        each = by_name[name]
+        kind = each.metadata.get("kind") or in_words(each.type)
+        default = f'"{each.default}"' if isinstance(each.default, str) else each.default
+        # Braces behind a letter are LaTeX's.
+        text = re.sub(
+            r"(?<![\w}])\{(\w+)\}",
+            lambda place: str(getattr(cls, f"_{place[1]}")),
+            each.metadata.get("doc", ""),
+        )
+        entries.append(f"    {name} : {kind}, default={default}")
+        entries.append(fill(" ".join(text.split()), 100, **_INDENT))
+    return "\n".join(entries)
+
+
+def in_words(annotation: Any) -> str:
+    """Say what an annotation means as the documentation does.
+
+    Parameters
+    ----------
+    annotation : type or str
+        What it is, or as written in the source.
+
+    Returns
+    -------
+    str
+        For a reader.
+
+    Examples
+    --------
+    >>> from skdeepad.parameters import in_words
+    >>> in_words('float | Literal["auto"] | None')
+    'float or "auto" or None'
+    >>> in_words('Literal["M2", "M1+M2"]'), in_words("tuple[int, ...]")
+    ('{"M2", "M1+M2"}', 'tuple of int')
+    """
+    if isinstance(annotation, type):
+        annotation = annotation.__name__
+    parts = re.split(r" \| (?![^\[]*\])", str(annotation).replace("typing.", "").replace("'", '"'))
+    words = []
+    for part in parts:
+        inside = part.partition("[")[2].removesuffix("]")
+        if part.startswith("Literal"):
+            words.append(inside if "," not in inside else "{" + inside + "}")
+        elif inside:
+            words.append(f"{part.partition('[')[0]} of {inside.removesuffix(', ...')}")
+        else:
+            words.append(part)
+    return " or ".join(words)
