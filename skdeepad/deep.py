@@ -277,9 +277,7 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
         seeds = draw_seeds(self.random_state, _SEEDS)
         y = rows.labels().numpy()
         stages = self._stages(seeds, y)
-        last = type(stages[-1].objective)
-        if last.score is Objective.score:
-            raise TypeError(f"{last.__name__} scores, as it is the last stage's: define score(x).")
+        _check_last(stages[-1].objective)
         training, held_out = self._split(stages, y, seeds["split"])
         observer.expects(len(stages))
         trainings: list[Training] = []
@@ -452,6 +450,19 @@ class DecoderParameter(Parametrized):
 
 def _as_float64(values: torch.Tensor) -> NDArray[np.float64]:
     return values.double().numpy()
+
+
+def _check_last(objective: Objective) -> None:
+    """Refuse an objective that cannot become a fitted model."""
+    name = type(objective).__name__
+    if type(objective).score is Objective.score:
+        raise TypeError(f"{name} is the last stage's, which scores: define score(x) -> (n,).")
+    network = getattr(objective, "network", None)
+    if not isinstance(network, nn.Module):
+        raise TypeError(
+            f"{name}.network must be the module that becomes network_; got "
+            f"{type(network).__name__}. Set self.network in its __init__."
+        )
 
 
 def _is_ours(function: Any) -> bool:

@@ -172,3 +172,28 @@ class Objective(nn.Module):
 def tensors_of(objective: Objective) -> dict[str, Tensor]:
     """Return parameters and buffers by name."""
     return {**dict(objective.named_parameters()), **dict(objective.named_buffers())}
+
+
+def trained_parameters(objective: Objective) -> list[tuple[Turn, dict[str, Tensor]]]:
+    """Return the turns of an objective with the parameters that each trains, by name."""
+    found = []
+    for turn in objective.turns():
+        named: dict[str, Tensor] = {
+            name: parameter
+            for name, parameter in objective.named_parameters()
+            if parameter.requires_grad and name.startswith(turn.parameters)
+        }
+        if not named:
+            raise ValueError(
+                f"{type(objective).__name__} has no trainable parameter whose name begins with one "
+                f"of {turn.parameters}: expected at least one. Give it a network with parameters "
+                "that require gradients."
+            )
+        found.append((turn, named))
+    names = [name for _, named in found for name in named]
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f"Turns of {type(objective).__name__} share parameters: expected each parameter in one "
+            "turn only, so that its gradients stay apart. Give the turns disjoint prefixes."
+        )
+    return found

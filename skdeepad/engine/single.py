@@ -15,9 +15,8 @@ from skdeepad.engine.loop import (
     TurnOptimizer,
     is_recorded,
     run,
-    trained_parameters,
 )
-from skdeepad.engine.objective import Batch, Turn
+from skdeepad.engine.objective import Batch, Turn, trained_parameters
 from skdeepad.engine.stage import Observer, Record, Stage, Training
 
 

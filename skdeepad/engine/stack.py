@@ -13,9 +13,9 @@ from torch.func import vmap
 
 from skdeepad.engine.alike import differences, traits
 from skdeepad.engine.batches import Rows
-from skdeepad.engine.loop import Member, Model, TurnOptimizer, run, trained_parameters
+from skdeepad.engine.loop import Member, Model, TurnOptimizer, run
 from skdeepad.engine.memory import affordable
-from skdeepad.engine.objective import Batch, Turn, tensors_of
+from skdeepad.engine.objective import Batch, Turn, tensors_of, trained_parameters
 from skdeepad.engine.single import Single
 from skdeepad.engine.stage import Training
 from skdeepad.engine.trial import mean_losses, why_not_vectorized

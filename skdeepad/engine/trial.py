@@ -8,12 +8,12 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call, vmap
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from skdeepad.engine.batches import Rows
-from skdeepad.engine.objective import Batch, Objective, tensors_of
+from skdeepad.engine.objective import Batch, Objective, tensors_of, trained_parameters
 from skdeepad.engine.runtime import global_rng_is_borrowed, private_generator
 from skdeepad.engine.scoring import draw_noise
 
@@ -33,32 +33,23 @@ def try_objective(objective: Objective, rows: Rows) -> None:
 
     Raises
     ------
-    TypeError
-        If it has no ``network``.
     ValueError
         If a loss or the score is not one number a row, or does not depend on what is trained, if
         they draw from global generators, or if a tensor of it lies on another device than the rows.
     """
     name = type(objective).__name__
-    if not isinstance(getattr(objective, "network", None), nn.Module):
-        raise TypeError(
-            f"{name}.network must be the module that is trained and becomes network_; got "
-            f"{type(getattr(objective, 'network', None)).__name__}. Set self.network in __init__."
-        )
+    turns = trained_parameters(objective)
     _check_devices(objective, rows.device)
     batch = _first_batch(objective, rows)
-    names = [turn.loss for turn in objective.turns()]
+    names = [turn.loss for turn, _ in turns]
     state = {key: buffer.clone() for key, buffer in objective.named_buffers()}
     training = objective.training
     with _refused_draws(name), torch.enable_grad():
         losses = functional_call(objective.train(), state, ("row_losses", batch, names))
-    for loss_name, loss in zip(names, losses, strict=True):
-        _check_shape(f"{name}.{loss_name}(batch)", loss, batch.x)
-        if not loss.requires_grad:
-            raise ValueError(
-                f"{name}.{loss_name}(batch) does not depend on the parameters that its turn "
-                "trains: expected a loss that has a gradient. Do not detach it."
-            )
+    for (turn, parameters), loss in zip(turns, losses, strict=True):
+        what = f"{name}.{turn.loss}(batch)"
+        _check_shape(what, loss, batch.x)
+        _check_gradient(what, loss, list(parameters.values()))
     if type(objective).score is not Objective.score:  # pretraining need not score
         with _refused_draws(name), torch.no_grad():
             scores = objective.eval()("score", batch.x)
@@ -156,6 +147,19 @@ def _check_shape(what: str, values: Any, x: Tensor) -> None:
         f"got {came}. Sum or average over the other axes, for example by .flatten(1).sum(1), or "
         "drop an axis of length 1 by .squeeze(1)."
     )
+
+
+def _check_gradient(what: str, loss: Tensor, parameters: list[Tensor]) -> None:
+    gradients: Sequence[Tensor | None] = [None]
+    if loss.requires_grad:
+        gradients = torch.autograd.grad(
+            loss.sum(), parameters, retain_graph=True, allow_unused=True
+        )
+    if all(gradient is None for gradient in gradients):
+        raise ValueError(
+            f"{what} does not depend on the parameters that its turn trains: expected a loss that "
+            "has a gradient. Do not detach it, and name the parameters it is of in turns()."
+        )
 
 
 def _check_devices(objective: Objective, device: torch.device) -> None:
