@@ -20,13 +20,13 @@ from torch.nn import functional
 
 from skdeepad import networks
 from skdeepad.deep import DeepDetector, Network
-from skdeepad.detectors._preparation import LabelParameters, image_shape, preparation
 from skdeepad.engine import Batch, Objective, Rows, Stage, Turn
 from skdeepad.inputs import on_host
 from skdeepad.losses import norm
 from skdeepad.notices import CollapseWarning, warn
 from skdeepad.objectives import Preparation, PreparedObjective
 from skdeepad.parameters import parameter
+from skdeepad.preparation import LabelParameters, image_shape, preparation
 
 SIDES = 16
 """Images are resized to the next multiple of this for the generators of the paper."""

@@ -14,15 +14,15 @@ from torch import Tensor, nn
 
 from skdeepad import losses, networks
 from skdeepad.deep import DeepDetector
-from skdeepad.detectors._preparation import (
+from skdeepad.engine import Batch, Stage
+from skdeepad.objectives import Preparation, PreparedObjective
+from skdeepad.parameters import parameter
+from skdeepad.preparation import (
     BranchParameters,
     LabelParameters,
     preparation,
     stand_ins,
 )
-from skdeepad.engine import Batch, Stage
-from skdeepad.objectives import Preparation, PreparedObjective
-from skdeepad.parameters import parameter
 
 
 class ClassificationObjective(PreparedObjective):

@@ -11,11 +11,11 @@ from sklearn.utils._param_validation import Interval
 from torch import nn
 
 from skdeepad import losses, networks
-from skdeepad.detectors._hypersphere import HypersphereDetector
-from skdeepad.detectors._preparation import LabelParameters, is_table, preparation
+from skdeepad.detectors.hypersphere import HypersphereDetector
 from skdeepad.engine import Objective
 from skdeepad.objectives import DistanceObjective
 from skdeepad.parameters import parameter
+from skdeepad.preparation import LabelParameters, is_table, preparation
 
 
 class DeepSAD(LabelParameters, HypersphereDetector):

@@ -13,11 +13,11 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from torch import nn
 
 from skdeepad import losses, networks
-from skdeepad.detectors._hypersphere import HypersphereDetector
-from skdeepad.detectors._preparation import preparation
+from skdeepad.detectors.hypersphere import HypersphereDetector
 from skdeepad.engine import Objective, Rows
 from skdeepad.objectives import UNCHANGED, DistanceObjective, Preparation
 from skdeepad.parameters import parameter
+from skdeepad.preparation import preparation
 
 
 class SoftBoundaryObjective(DistanceObjective):

@@ -17,16 +17,16 @@ from torch.nn import functional
 
 from skdeepad import losses, networks
 from skdeepad.deep import IS_NETWORK, NETWORK_IN_WORDS, DeepDetector, Network
-from skdeepad.detectors._preparation import (
+from skdeepad.engine import Batch, Objective, Rows, Stage
+from skdeepad.inputs import on_host
+from skdeepad.objectives import Preparation, PreparedObjective
+from skdeepad.parameters import parameter
+from skdeepad.preparation import (
     LabelParameters,
     image_shape,
     preparation,
     stand_ins,
 )
-from skdeepad.engine import Batch, Objective, Rows, Stage
-from skdeepad.inputs import on_host
-from skdeepad.objectives import Preparation, PreparedObjective
-from skdeepad.parameters import parameter
 
 
 class MapObjective(PreparedObjective):

@@ -12,12 +12,12 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from torch import nn
 
 from skdeepad import losses, networks
-from skdeepad.detectors._hypersphere import HypersphereDetector
-from skdeepad.detectors._preparation import LabelParameters, preparation
+from skdeepad.detectors.hypersphere import HypersphereDetector
 from skdeepad.engine import Objective
 from skdeepad.notices import LabelWarning, warn
 from skdeepad.objectives import DistanceObjective
 from skdeepad.parameters import parameter
+from skdeepad.preparation import LabelParameters, preparation
 
 _RADIAL = {
     "pseudo-huber": losses.pseudo_huber,

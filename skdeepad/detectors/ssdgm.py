@@ -17,11 +17,11 @@ from torch.nn import functional
 
 from skdeepad import networks
 from skdeepad.deep import DecoderParameter, DeepDetector
-from skdeepad.detectors._preparation import LabelParameters, preparation, stand_ins
 from skdeepad.engine import Batch, Objective, Rows, Stage
 from skdeepad.losses import bernoulli_log_likelihood, gaussian_kl, gaussian_log_likelihood
 from skdeepad.objectives import Preparation, PreparedObjective
 from skdeepad.parameters import parameter
+from skdeepad.preparation import LabelParameters, preparation, stand_ins
 
 LOG_VARIANCES = -20.0, 20.0
 """Least and greatest logarithm of the variance of a code: its exponential stays finite."""

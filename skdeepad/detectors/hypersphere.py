@@ -12,11 +12,11 @@ from torch import nn
 
 from skdeepad import networks
 from skdeepad.deep import DecoderParameter, DeepDetector
-from skdeepad.detectors._preparation import BranchParameters
 from skdeepad.engine import Objective, Stage
 from skdeepad.notices import CollapseWarning, warn
 from skdeepad.objectives import ReconstructionObjective
 from skdeepad.parameters import parameter
+from skdeepad.preparation import BranchParameters
 
 
 class HypersphereDetector(BranchParameters, DecoderParameter, DeepDetector):
