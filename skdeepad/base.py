@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from numbers import Integral, Real
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -132,7 +132,7 @@ class BaseDetector(OutlierMixin, Parametrized):
     _learns_from_labels = True
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> BaseDetector:
+    def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> Self:
         """Learn from unlabeled rows and from whatever labels there are.
 
         Parameters
@@ -157,7 +157,7 @@ class BaseDetector(OutlierMixin, Parametrized):
         """
         return self._fit_rows(X, y)
 
-    def _fit_rows(self, X: Any, y: Any, **more: Any) -> BaseDetector:
+    def _fit_rows(self, X: Any, y: Any, **more: Any) -> Self:
         """Check what was given, learn, set the threshold; ``more`` goes to :meth:`_fit`."""
         with kept_on_failure(self):
             features, labels = self._checked(X, y)

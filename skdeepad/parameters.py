@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from textwrap import fill
-from typing import Any, dataclass_transform
+from typing import Any, Self, dataclass_transform
 
 from sklearn.base import BaseEstimator
 
@@ -115,7 +115,7 @@ class Parametrized(BaseEstimator):
         if cls.__doc__:
             cls.__doc__ = cls.__doc__.replace("    {parameters}", _documentation(cls))
 
-    def set_params(self, **params: Any) -> Parametrized:
+    def set_params(self, **params: Any) -> Self:
         """Set parameters of this estimator and, as ``part__name``, of its parts.
 
         Parameters
@@ -207,8 +207,9 @@ def _inherited(cls: type) -> dict[str, Field[Any]]:
 def _taken_by_dataclass(cls: type, name: str) -> Field[Any] | None:
     """Return the field that dataclass would take."""
     for base in cls.__mro__[1:]:
-        if name in getattr(base, "__dataclass_fields__", {}):
-            return base.__dataclass_fields__[name]
+        taken: dict[str, Field[Any]] = getattr(base, "__dataclass_fields__", {})
+        if name in taken:
+            return taken[name]
     return None
 
 
@@ -252,7 +253,7 @@ def _origins(cls: type) -> dict[str, type]:
 
 
 def _ordered(cls: type) -> inspect.Signature:
-    signature = inspect.signature(cls.__init__)
+    signature = inspect.signature(vars(cls)["__init__"])
     by_name = dict(signature.parameters)
     order = [by_name.pop("self"), *(by_name[name] for name in _origins(cls))]
     plain = [each.replace(annotation=inspect.Parameter.empty) for each in order]

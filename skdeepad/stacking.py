@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from pickle import PicklingError
+from typing import Any
 
 import joblib
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing  # part of scikit-learn's documented API
@@ -56,14 +58,16 @@ class Fit:
     (True, (60,))
     """
 
-    def __init__(self, estimator, X, y, rows=None):
+    def __init__(self, estimator: Any, X: Any, y: Any, rows: NDArray[Any] | None = None) -> None:
         self.estimator, self.X, self.y = estimator, X, y
         self.rows = None if rows is None else np.arange(_num_samples(X))[rows]
         self.detector = last_step(estimator)
-        self.error, self.seconds, self.why_alone = None, 0.0, None
+        self.error: Exception | None = None
+        self.seconds = 0.0
+        self.why_alone: str | None = None
         self.forgets()
 
-    def transform(self, heads):
+    def transform(self, heads: dict[Any, Any]) -> None:
         """Fit all steps of a pipeline but the last, unless the same are in the dict ``heads``."""
         if not is_pipeline(self.estimator) or len(self.estimator.steps) == 1:
             return
@@ -77,7 +81,7 @@ class Fit:
         self.rows = None
         self.estimator.steps = [*head.steps, self.estimator.steps[-1]]
 
-    def _transformed(self, head):
+    def _transformed(self, head: Any) -> tuple[Any, Any, Exception | None]:
         started = time.perf_counter()
         try:
             return head, head.fit_transform(self._chosen(), self.y), None
@@ -86,10 +90,10 @@ class Fit:
         finally:
             self.seconds += time.perf_counter() - started
 
-    def _chosen(self):
+    def _chosen(self) -> Any:
         return self.X if self.rows is None else _safe_indexing(self.X, self.rows)
 
-    def alone(self):
+    def alone(self) -> None:
         """Fit the detector by itself."""
         started = time.perf_counter()
         try:
@@ -98,7 +102,7 @@ class Fit:
             self.error = error
         self.seconds += time.perf_counter() - started
 
-    def take(self, done):
+    def take(self, done: Fit) -> None:
         """Take over what has come of a copy of this fit, perhaps in another process."""
         self.detector, self.error, self.seconds = done.detector, done.error, done.seconds
         if is_pipeline(self.estimator):
@@ -107,14 +111,14 @@ class Fit:
         else:
             self.estimator = self.detector
 
-    def plan(self, shared):
+    def plan(self, shared: dict[Any, Any]) -> None:
         """Make ready what is to be trained; what fits may have in common is in ``shared``."""
         started = time.perf_counter()
         self.before = fitted_state(self.detector)
         try:
             try:
                 self._plan(shared)
-            except ValueError:
+            except Exception:
                 if self.rows is None:
                     raise
                 # Rows that are not meant may be at fault: those that are by themselves.
@@ -124,7 +128,7 @@ class Fit:
             self.fails(error)
         self.seconds += time.perf_counter() - started
 
-    def _plan(self, shared):
+    def _plan(self, shared: dict[Any, Any]) -> None:
         detector = self.detector
         detector._validate_params()
         features, labels = detector._checked(self.X, self.y, self.rows)
@@ -132,7 +136,7 @@ class Fit:
             raise ValueError(f"Expected at least two rows to learn from, got {len(self.rows)}.")
         features = shared.setdefault(id(self.X), features)
 
-        def place(features, labels, shape, device, stream):
+        def place(features: Any, labels: Any, shape: Any, device: Any, stream: Any) -> Rows:
             key = id(features), shape, device, stream
             if key not in shared:
                 shared[key] = Rows.place(features, None, shape, device, stream)
@@ -143,7 +147,7 @@ class Fit:
         self.trainings = detector._trainings(self.placed, self.observer)
         self.labels = labels
 
-    def complete(self):
+    def complete(self) -> None:
         """Keep what came of the trainings."""
         started = time.perf_counter()
         try:
@@ -154,31 +158,35 @@ class Fit:
         self.forgets()
         self.seconds += time.perf_counter() - started
 
-    def fails(self, error):
+    def fails(self, error: Exception) -> None:
         """Note what went wrong; the detector is what it was before."""
         self.error = error
         restore_fitted_state(self.detector, self.before)
 
-    def has_training(self, number):
+    def has_training(self, number: int) -> bool:
         """Tell whether there is a training of that number."""
         return number < len(self.trainings)
 
-    def forgets(self):
+    def forgets(self) -> None:
         """Let go of what was needed for training alone."""
-        self.placed = self.trainings = self.observer = self.labels = self.before = None
+        self.placed: Any = None
+        self.trainings: Any = None
+        self.observer: Any = None
+        self.labels: Any = None
+        self.before: Any = None
 
 
-def is_pipeline(estimator):
+def is_pipeline(estimator: Any) -> bool:
     """Tell whether an estimator is a pipeline that is fitted as scikit-learn's are."""
     return isinstance(estimator, Pipeline) and type(estimator).fit is Pipeline.fit
 
 
-def last_step(estimator):
+def last_step(estimator: Any) -> Any:
     """Return the last step of a pipeline, or what is no pipeline itself."""
     return estimator.steps[-1][1] if is_pipeline(estimator) else estimator
 
 
-def _content(head):
+def _content(head: Any) -> Any:
     """Return what is equal for transformers that would be fitted alike."""
     try:
         return joblib.hash(head)
@@ -186,7 +194,9 @@ def _content(head):
         return object()
 
 
-def why_not_stacked(estimator, X=None, y=None):
+def why_not_stacked(
+    estimator: Any, X: ArrayLike | None = None, y: ArrayLike | None = None
+) -> str | None:
     """Say why a detector cannot be trained as one with others, or return None if it can.
 
     Parameters
@@ -231,7 +241,13 @@ def why_not_stacked(estimator, X=None, y=None):
     return engine.why_not_together([fit.trainings[-1] for fit in fits])
 
 
-def fit_together(fits, *, max_models=None, n_jobs=None, verbose=0):
+def fit_together(
+    fits: list[Fit],
+    *,
+    max_models: int | None = None,
+    n_jobs: int | None = None,
+    verbose: int = 0,
+) -> None:
     """Fit detectors, each as its own ``fit`` would, those that are alike as one.
 
     Transformers of pipelines that are the same, and are given the same rows, are fitted once.
@@ -261,7 +277,7 @@ def fit_together(fits, *, max_models=None, n_jobs=None, verbose=0):
     >>> bool(np.allclose(together.score_samples(X), alone.score_samples(X), rtol=1e-3))
     True
     """
-    heads = {}
+    heads: dict[Any, Any] = {}
     for fit in fits:
         fit.transform(heads)
     fits = [fit for fit in fits if fit.error is None]
@@ -282,14 +298,14 @@ def fit_together(fits, *, max_models=None, n_jobs=None, verbose=0):
                 print(f"Each {name} is trained by itself: {reason}.")
 
 
-def _each_alone(fits):
+def _each_alone(fits: list[Fit]) -> list[Fit]:
     for fit in fits:
         fit.alone()
     return fits
 
 
-def _fit_in_stacks(fits, max_models):
-    shared = {}
+def _fit_in_stacks(fits: list[Fit], max_models: int | None) -> list[Fit]:
+    shared: dict[Any, Any] = {}
     try:
         for fit in fits:
             fit.plan(shared)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from numbers import Integral, Real
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -198,7 +198,7 @@ class SSAD(BaseDetector):
         X: ArrayLike,
         y: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
-    ) -> SSAD:
+    ) -> Self:
         """Learn from unlabeled rows and from whatever labels there are.
 
         Parameters

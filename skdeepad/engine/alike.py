@@ -65,7 +65,8 @@ def architecture(objective: Objective) -> dict[str, Hashable]:
     found: dict[str, Hashable] = {}
     for name, module in objective.named_modules():
         apart = objective.apart_from_losses if not name else ()
-        found[f"class of {name or 'the objective'}"] = type(module)
+        own: type[nn.Module] = type(module)
+        found[f"class of {name or 'the objective'}"] = own
         for attribute, value in vars(module).items():
             if attribute not in _OF_ALL_MODULES and attribute not in apart:
                 found[f"{name}.{attribute}".lstrip(".")] = _frozen(value)

@@ -91,7 +91,7 @@ def why_not_vectorized(objectives: Sequence[Objective], rows: Rows) -> str | Non
             losses = vmap(
                 partial(mean_losses, first.train(), names), in_dims=(0, None, None, None)
             )(parameters | buffers, batch.x, batch.y, batch.noise)
-            torch.autograd.grad(sum(loss.sum() for loss in losses), trained, allow_unused=True)
+            torch.autograd.grad(torch.stack(losses).sum(), trained, allow_unused=True)
     except Exception as error:  # whatever it is, they are trained one by one
         return (
             "torch cannot compute its losses for several models at once: "
