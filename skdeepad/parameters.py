@@ -77,8 +77,8 @@ class Parametrized(BaseEstimator):
     - ``name = value``, without a type, gives an inherited one another default, and
       ``name: ClassVar[...] = value`` takes it away.
     - Class settings that are no parameters have no annotation, or ``ClassVar``.
-    - ``{parameters}`` in the docstring is filled with what they are: those of the class itself
-      first, then those of its base classes.
+    - ``{parameters}`` in the docstring is filled with what they are, in the order of the signature:
+      what may be passed by position, base classes' first; then the class's own, and the others'.
 
     Examples
     --------
@@ -103,6 +103,7 @@ class Parametrized(BaseEstimator):
                     f"{', '.join(own)} as well: expected one or the other. Leave out __init__."
                 )
             return
+        _restate_inherited(cls)
         dataclass(eq=False, repr=False, kw_only=True, match_args=False)(cls)
         # What a class says in a dict, as scikit-learn's do, holds unless a field says it.
         stated = vars(cls).get("_parameter_constraints", {})
@@ -177,9 +178,14 @@ def _version() -> str:
 
 
 def _own_annotations(cls: type) -> list[str]:
-    """Return the names annotated in a class as fields, and annotate its defaults of others'."""
+    """Return the names annotated in a class as fields."""
     annotations = inspect.get_annotations(cls)
-    own = [name for name, kind in annotations.items() if "ClassVar" not in str(kind)]
+    return [name for name, kind in annotations.items() if "ClassVar" not in str(kind)]
+
+
+def _restate_inherited(cls: type) -> None:
+    """Make fields of a class's own defaults for inherited parameters."""
+    annotations = inspect.get_annotations(cls)
     for name, inherited in _inherited(cls).items():
         if name in annotations:
             continue
@@ -190,7 +196,6 @@ def _own_annotations(cls: type) -> list[str]:
             setattr(cls, name, field(**again, metadata=inherited.metadata))
             annotations[name] = inherited.type
     cls.__annotations__ = annotations
-    return own
 
 
 def _inherited(cls: type) -> dict[str, Field[Any]]:
@@ -257,8 +262,16 @@ def _ordered(cls: type) -> inspect.Signature:
     by_name = dict(signature.parameters)
     order = [by_name.pop("self"), *(by_name[name] for name in _origins(cls))]
     plain = [each.replace(annotation=inspect.Parameter.empty) for each in order]
+    # What may be passed by position has the places that __init__ gives it: base classes' first.
+    places = {name: place for place, name in enumerate(signature.parameters)}
     return signature.replace(
-        parameters=sorted(plain, key=lambda each: each.kind),
+        parameters=sorted(
+            plain,
+            key=lambda each: (
+                each.kind,
+                0 if each.kind is each.KEYWORD_ONLY else places[each.name],
+            ),
+        ),
         return_annotation=inspect.Signature.empty,
     )
 
