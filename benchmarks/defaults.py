@@ -61,7 +61,7 @@ CHANGES = {
 }
 DEFAULTS = DeepSAD().get_params() | {"steps": 1}
 if DEFAULTS["pretrain"] == "auto":
-    DEFAULTS["pretrain"] = True  # what it means for tables
+    DEFAULTS["pretrain"] = False  # what it means for tables
 if DEFAULTS["input_noise"] == "auto":
     DEFAULTS["input_noise"] = 0.5
 CHANGES = {

@@ -73,7 +73,7 @@ class BareLoop:
 def steps(blocks, device):
     """Time of an epoch of the engine over that of bare loops: MLP 32-16-8, batches of 128."""
     x = torch.randn(128 * 500, 36, generator=private_generator(0)).to(device)
-    rows = Rows(x, torch.zeros(len(x), dtype=torch.int8, device=device), x.device, streamed=False)
+    rows = Rows(x, torch.zeros(len(x), dtype=torch.int8), x.device, streamed=False)
 
     def objective():
         made = DistanceObjective(MLP((36,), (32, 16, 8)), (36,), 8, losses.deep_sad, eta=1.0)

@@ -220,7 +220,7 @@ def paired_ratio(seconds, numerator, denominator):
 def scoring_overhead(blocks, n_rows=1_000_000):
     """Time of ``score_samples`` on a million rows over that of the bare forward pass in slices."""
     X = np.random.default_rng(0).standard_normal((n_rows, 36), dtype=np.float32)
-    detector = DeepSAD(hidden_layer_sizes=(32, 16, 8), n_epochs=1, pretrain=False, device="cpu")
+    detector = DeepSAD(hidden_layer_sizes=(32, 16, 8), n_epochs=1, device="cpu")
     detector.fit(X[:2000])
     network, center = detector.network_, detector._objective_.center
     size = Rows.place(X, None, (36,), torch.device("cpu")).slice_size
@@ -253,13 +253,14 @@ def peak():  # getrusage would count what the parent held before it became this 
     status = dict(line.split(":") for line in open("/proc/self/status"))
     return int(status["VmHWM"].split()[0]) * 1024
 small = np.random.default_rng(0).standard_normal((1000, 100))
-DeepSAD(n_epochs=1, pretrain_n_epochs=1, device="cpu").fit(small)
+settings = {{"n_epochs": 1, "pretrain": True, "pretrain_n_epochs": 1, "device": "cpu"}}
+DeepSAD(**settings).fit(small)
 before = psutil.Process().memory_info().rss
 X = np.empty((1_000_000, 100), dtype="{dtype}")
 rng = np.random.default_rng(0)
 for start in range(0, len(X), 10_000):
     X[start : start + 10_000] = rng.standard_normal((10_000, 100))
-DeepSAD(n_epochs=1, pretrain_n_epochs=1, batch_size=2000, device="cpu").fit(X)
+DeepSAD(batch_size=2000, **settings).fit(X)
 print(X.nbytes, peak() - before)
 """
     output = subprocess.run(

@@ -184,19 +184,19 @@ def fit_and_measure(runs, options):
     for run in runs:
         prepare(run.estimator, run.seed, options)
     fits = [Fit(run.estimator, run.X, run.y) for run in runs]
-    n_alike = sum(why_not_stacked(run.estimator) is None for run in runs)
     fit_together(fits)
     for fit in fits:
         if fit.error is not None:
             raise fit.error
+    alone = [bool(fit.why_alone or why_not_stacked(fit.estimator)) for fit in fits]
     return [
         {
             **run.measure(fit.estimator),
             "seconds": round(fit.seconds, 3),
-            "stacked": n_alike if why_not_stacked(fit.estimator) is None else 1,
+            "stacked": 1 if by_itself else alone.count(False),
             "device": device_of(fit.estimator),
         }
-        for run, fit in zip(runs, fits, strict=True)
+        for run, fit, by_itself in zip(runs, fits, alone, strict=True)
     ]
 
 

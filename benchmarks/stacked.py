@@ -82,6 +82,7 @@ def search(blocks, name):
     X = X[rows]
     detector = DeepSAD(
         n_epochs=10,
+        pretrain=True,
         pretrain_n_epochs=10,
         anomaly_fraction=None,
         device="cpu",

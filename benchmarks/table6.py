@@ -83,7 +83,7 @@ def paper_settings(sizes):
 def tenth_of(authors_steps, sizes, n_train):
     """Return DeepSAD limited to a tenth of that many steps, a third of them for pretraining."""
     budget = authors_steps // 10
-    detector = DeepSAD(hidden_layer_sizes=sizes, batch_size=128)
+    detector = DeepSAD(hidden_layer_sizes=sizes, batch_size=128, pretrain=True)
     fraction = detector.anomaly_fraction or 0.0
     steps_per_epoch = math.ceil(n_train / 128), math.ceil(n_train / (128 - round(fraction * 128)))
     epochs = [

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skdeepad.base import on_host
+from skdeepad.inputs import on_host
 
 if TYPE_CHECKING:
     from matplotlib.colors import Colormap

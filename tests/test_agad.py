@@ -384,6 +384,9 @@ def test_passes_of_a_step(twice):
     engine.train(Stage("train", objective, n_epochs=2, batch_size=8), rows, 7)
     per_step = 1 + twice
     steps = 2 * 3
+    tried = passes["network"][:per_step]  # on three rows, before training
+    assert [len(x) for x, _ in tried] == [3] * per_step
+    passes = {"network": passes["network"][per_step:], "discriminator": passes["discriminator"][2:]}
     assert len(passes["network"]) == per_step * steps
     assert len(passes["discriminator"]) == 2 * steps
     known = {tuple(row.tolist()) for row in rows.x}
@@ -677,13 +680,13 @@ def test_it_starts_anew_only_below_the_threshold():
 
 def test_the_state_of_the_discriminator_s_adam_is_cleared_and_no_other(monkeypatch):
     models = []
-    made = engine.loop.Single.__init__
+    made = engine.single.Single.__init__
 
     def spy(model, members):
         made(model, members)
         models.append(model)
 
-    monkeypatch.setattr(engine.loop.Single, "__init__", spy)
+    monkeypatch.setattr(engine.single.Single, "__init__", spy)
     for threshold in (1e9, 0.0):
         objective = objective_for((6,), reset_threshold=threshold)
         engine.train(Stage("train", objective, n_epochs=2, batch_size=8), data_for((6,)), 7)
@@ -765,11 +768,13 @@ def test_of_constant_images_a_constant_is_no_collapse():
 
 def test_early_stopping_is_refused_before_training(monkeypatch):
     X, y = table()
-    monkeypatch.setattr(engine, "train_together", lambda *args: pytest.fail("it trained"))
+    monkeypatch.setattr(engine, "train_alone", lambda *args: pytest.fail("it trained"))
     with pytest.raises(
         ValueError, match="early_stopping=True is not possible with AGAD: generator and discr"
     ):
         small(early_stopping=True).fit(X, y)
+    with pytest.raises(pytest.fail.Exception, match="it trained"):
+        small().fit(X, y)
 
 
 @pytest.mark.parametrize("name", ["unet", "unet++"])
@@ -866,7 +871,8 @@ def test_by_default_an_eighth_of_a_batch_are_labeled_anomalies(n_anomalies, monk
 
     monkeypatch.setattr(agad.AdversarialObjective, "shared", spy)
     AGAD(hidden_layer_sizes=(8, 4), n_epochs=1, device="cpu", random_state=0).fit(X, y)
-    assert len(batches) == 3
+    tried, *batches = batches
+    assert len(tried) == len(batches) == 3
     for labels in batches:
         assert len(labels) == 256 and (labels < 0).sum() == 32
 

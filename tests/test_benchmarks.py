@@ -143,7 +143,7 @@ def test_seeds_are_fitted_as_one_and_come_out_as_if_alone(rows):
         return {"scores": detector.anomaly_score(X)}
 
     def made():
-        return DeepSAD(n_epochs=2, pretrain_n_epochs=1, n_branches=1)
+        return DeepSAD(n_epochs=2, pretrain=True, pretrain_n_epochs=1, n_branches=1)
 
     together = fit_and_measure([Run(made(), seed, X, y, measure) for seed in (0, 1)], CPU)
     assert [result["stacked"] for result in together] == [2, 2]
@@ -163,7 +163,7 @@ def test_errors_of_a_run_are_raised(rows):
 
 def test_quick_runs_are_short(rows):
     X, y = rows
-    detector = DeepSAD(n_branches=1)
+    detector = DeepSAD(n_branches=1, pretrain=True)
     fit_and_measure([Run(detector, 0, X, y, lambda detector: {})], Options("cpu", quick=True))
     assert {name: len(of["loss"]) for name, of in detector.history_.items()} == {
         "pretrain": 1,

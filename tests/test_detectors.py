@@ -1,6 +1,8 @@
 """What is particular to each detector, against the papers' formulas computed by hand."""
 
+import ast
 import copy
+import re
 import warnings
 
 import numpy as np
@@ -14,12 +16,17 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from skdeepad import (
+    AGAD,
+    FCDD,
     HSC,
+    SSDGM,
     AutoEncoder,
     CollapseWarning,
+    Compute,
     DeepClassifier,
     DeepSAD,
     DeepSVDD,
+    EarlyStopping,
     LabelWarning,
     synthetic,
 )
@@ -75,11 +82,17 @@ def center(codes):
 @pytest.mark.parametrize("shape", [(60, 4), (40, 1, 8, 8)])
 @pytest.mark.parametrize(
     "params",
-    [{}, {"pretrain": False}, {"early_stopping": True, "n_epochs": 5}, {"stream": True}],
+    [
+        {},
+        {"pretrain": False},
+        {"early_stopping": True, "n_epochs": 5},
+        {"compute": Compute(stream=True)},
+    ],
     ids=["plain", "no pretraining", "early stopping", "streamed"],
 )
 def test_deep_sad_without_labels_is_deep_svdd(shape, params):
     rows = np.random.default_rng(0).normal(size=shape)
+    params = {"pretrain": True, **params}
     sad = small(DeepSAD, **params).fit(rows)
     svdd = small(DeepSVDD, objective="one-class", **params).fit(rows)
     assert_array_equal(sad.score_samples(rows), svdd.score_samples(rows))
@@ -219,17 +232,22 @@ def test_hsc_without_labeled_anomalies_draws_rows_to_a_centre(radial, eta):
     assert_allclose(loss, [np.where(y > 0, eta * h, h).mean()], rtol=1e-4)
 
 
-@pytest.mark.parametrize("shape", [(60, 4), (40, 1, 8, 8)])
+@pytest.mark.parametrize(("shape", "n_branches"), [((60, 4), 1), ((60, 4), 3), ((40, 1, 8, 8), 3)])
 @pytest.mark.parametrize("params", [{}, {"early_stopping": True, "n_epochs": 5}])
-def test_hsc_of_squared_norms_without_labels_is_deep_svdd(shape, params):
+def test_hsc_of_squared_norms_without_labels_is_deep_svdd(shape, n_branches, params):
+    """To the bit where there are no branches, as in images; their sums are taken otherwise."""
     rows = np.random.default_rng(0).normal(size=shape)
+    params = {"n_branches": n_branches, **params}
     with pytest.warns(LabelWarning, match="as DeepSVDD does") as caught:
         hsc = small(HSC, radial="squared-norm", eta=7.0, **params).fit(rows)
     assert [warning.filename for warning in caught] == [__file__]
     svdd = small(DeepSVDD, pretrain=False, **params).fit(rows)
-    assert_array_equal(hsc.score_samples(rows), svdd.score_samples(rows))
-    assert hsc.offset_ == svdd.offset_
-    assert hsc.history_ == svdd.history_
+    rtol = 1e-5 if n_branches > 1 and len(shape) == 2 else 0
+    assert_allclose(hsc.score_samples(rows), svdd.score_samples(rows), rtol=rtol)
+    assert_allclose(hsc.offset_, svdd.offset_, rtol=rtol)
+    assert hsc.history_.keys() == svdd.history_.keys()
+    for name, losses in svdd.history_["train"].items():
+        assert_allclose(hsc.history_["train"][name], losses, rtol=rtol)
 
 
 @pytest.mark.parametrize("shape", [(60, 4), (60, 1, 8, 8)])
@@ -276,6 +294,80 @@ def test_own_threshold_of_hsc_is_a_probability_of_one_half(radial, y):
     assert_array_equal(detector.predict(X) == -1, probability > 0.5)
     assert set(detector.predict(X)) == {-1, 1}
     assert_array_equal(np.argsort(probability, kind="stable"), np.argsort(score, kind="stable"))
+
+
+def branch_codes(detector, n_branches, training):
+    """Return each branch's code from its centre, as if it were alone: (n_branches, n, d)."""
+    network = copy.deepcopy(detector.network_).train(training)  # with the statistics of the batch
+    with torch.no_grad():
+        code = network(torch.tensor(X, dtype=torch.float32)) - detector._objective_.center
+    # A default network puts them side by side, each divided by the root of how many there are.
+    return np.sqrt(n_branches) * code.double().numpy().reshape(60, n_branches, -1).swapaxes(0, 1)
+
+
+def untrained(cls, n_branches, y, **params):
+    """Return a detector of several branches after one step, of all rows, that moved nothing."""
+    settings = {"hidden_layer_sizes": (6, 3), "input_noise": 0.0, "batch_size": len(X), "lr": STILL}
+    settings |= {"pretrain": False, "anomaly_fraction": None, "n_epochs": 1, "random_state": 0}
+    known = {name: value for name, value in settings.items() if name in cls().get_params()}
+    return cls(n_branches=n_branches, **{**known, **params}).fit(X, y)
+
+
+def radial_of_branches(radial, codes):
+    return np.stack([RADIAL[radial](of_branch) for of_branch in codes])
+
+
+@pytest.mark.parametrize("radial", RADIAL)
+@pytest.mark.parametrize("n_branches", [1, 3])
+def test_each_branch_of_hsc_has_a_loss_of_its_own(radial, n_branches):
+    def mean_loss(h):
+        return np.where(Y == 0, h, 3.0 * np.where(Y < 0, -np.log(-np.expm1(-h)), h)).mean()
+
+    detector = untrained(HSC, n_branches, Y, radial=radial, eta=3.0)
+    h = radial_of_branches(radial, branch_codes(detector, n_branches, training=True))
+    assert h.shape == (n_branches, 60)
+    (loss,) = detector.history_["train"]["loss"]
+    assert_allclose(loss, mean_loss(h), rtol=1e-4)
+    # That of the mean distance is another one.
+    assert np.isclose(loss, mean_loss(h.mean(axis=0)), rtol=1e-3) == (n_branches == 1)
+    h = radial_of_branches(radial, branch_codes(detector, n_branches, training=False))
+    assert_allclose(detector.anomaly_score(X), h.mean(axis=0), rtol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:HSC learns from labeled anomalies:skdeepad.LabelWarning")
+def test_each_branch_of_hsc_is_drawn_to_its_part_of_the_centre():
+    detector = untrained(HSC, 3, None)
+    assert detector._objective_.center.abs().min() >= 0.1
+    h = radial_of_branches("pseudo-huber", branch_codes(detector, 3, training=True))
+    assert_allclose(detector.history_["train"]["loss"], [h.mean()], rtol=1e-4)
+    h = radial_of_branches("pseudo-huber", branch_codes(detector, 3, training=False))
+    assert_allclose(detector.anomaly_score(X), h.mean(axis=0), rtol=1e-4)
+
+
+@pytest.mark.parametrize("n_branches", [1, 3])
+def test_branches_of_deep_sad_share_a_loss(n_branches):
+    """It is that of the mean of their distances."""
+
+    def mean_loss(d):
+        return np.where(Y == 0, d, 2.0 * np.where(Y < 0, 1 / (d + 1e-6), d)).mean()
+
+    detector = untrained(DeepSAD, n_branches, Y, eta=2.0)
+    d = (branch_codes(detector, n_branches, training=True) ** 2).sum(axis=2)
+    (loss,) = detector.history_["train"]["loss"]
+    assert_allclose(loss, mean_loss(d.mean(axis=0)), rtol=1e-4)
+    assert np.isclose(loss, mean_loss(d), rtol=1e-3) == (n_branches == 1)
+    d = (branch_codes(detector, n_branches, training=False) ** 2).sum(axis=2)
+    assert_allclose(detector.anomaly_score(X), d.mean(axis=0), rtol=1e-4)
+
+
+def test_branches_of_hsc_keep_its_threshold():
+    settings = {"n_epochs": 5, "lr": 1e-2, "random_state": 0, "hidden_layer_sizes": (8, 4)}
+    detector = HSC(n_branches=3, contamination="auto", **settings).fit(X, Y)
+    score, probability = detector.anomaly_score(X), detector.anomaly_probability(X)
+    assert detector.offset_ == -np.log(2)
+    assert_allclose(probability, 1 - np.exp(-score), rtol=1e-12)
+    assert_array_equal(detector.predict(X) == -1, probability > 0.5)
+    assert set(detector.predict(X)) == {-1, 1}
 
 
 @pytest.mark.parametrize("y", [None, MOST_NORMAL], ids=["none", "+1"])
@@ -353,16 +445,21 @@ def waves(n, seed):
     return np.sin(phase + rate * (place + place[:, None])).astype(np.float32)
 
 
-@pytest.mark.parametrize("objective", ["cross-entropy", "focal"])
 @pytest.mark.parametrize(
-    ("draw", "spoil", "made"),
+    ("objective", "draw", "spoil", "made"),
     [
         (
+            "focal",
             correlated,
             lambda rows: permuted_columns(rows, spread=1, random_state=9),
             "permuted columns",
         ),
-        (waves, lambda rows: confetti(rows, random_state=9)[0], "blobs pasted in"),
+        (
+            "cross-entropy",
+            waves,
+            lambda rows: confetti(rows, random_state=9)[0],
+            "blobs pasted in",
+        ),
     ],
     ids=["tables", "images"],
 )
@@ -403,7 +500,7 @@ def given_classifier(**params):
 @pytest.mark.filterwarnings("ignore:DeepClassifier learns from labeled anomalies")
 def test_held_out_anomalies_are_the_same_in_each_epoch():
     """Those of training are made anew."""
-    params = {"early_stopping": True, "validation_fraction": 0.3, "input_noise": 0.5}
+    params = {"early_stopping": EarlyStopping(validation_fraction=0.3), "input_noise": 0.5}
     losses = given_classifier(n_epochs=4, **params).fit(X).history_["train"]
     assert len(set(losses["validation_loss"])) == 1
     assert len(set(losses["loss"])) == 4
@@ -425,8 +522,8 @@ def test_synthetic_anomalies_are_made_of_rows_alone(maker, rows, monkeypatch):
         return make(self, x, noise)
 
     monkeypatch.setattr(getattr(synthetic, maker), "__call__", spy)
-    small(DeepClassifier, early_stopping=True, validation_fraction=0.25).fit(rows)
-    assert [len(x) for x in seen] == [32, 32, 15] * 2
+    small(DeepClassifier, early_stopping=EarlyStopping(validation_fraction=0.25)).fit(rows)
+    assert [len(x) for x in seen] == [3] + [32, 32, 15] * 2  # tried on three before training
     known = rows.reshape(60, 4).astype(np.float32)
     assert all((x[:, None] == known).all(axis=2).any(axis=1).all() for x in seen)
 
@@ -473,10 +570,11 @@ def test_center_is_set_before_training_and_never_trained(cls):
 @pytest.mark.parametrize("cls", HYPERSPHERE)
 def test_pretraining_leaves_labeled_anomalies_out(cls):
     y = np.minimum(Y, 0)
-    with_anomalies = small(cls, pretrain_n_epochs=3).fit(X, y)
-    without = small(cls, pretrain_n_epochs=3).fit(X[y >= 0])
+    params = {"pretrain": True, "pretrain_n_epochs": 3}
+    with_anomalies = small(cls, **params).fit(X, y)
+    without = small(cls, **params).fit(X[y >= 0])
     assert with_anomalies.history_["pretrain"] == without.history_["pretrain"]
-    differently = small(cls, pretrain_n_epochs=3).fit(X)
+    differently = small(cls, **params).fit(X)
     assert differently.history_["pretrain"] != without.history_["pretrain"]
 
 
@@ -492,7 +590,8 @@ def test_training_starts_from_the_encoder_of_an_autoencoder(cls):
     shared = {"network": network, "decoder": decoder, "random_state": 0, "batch_size": 16}
     shared |= {"lr_schedule": "constant", "weight_decay": 1e-6}
     autoencoder = AutoEncoder(n_epochs=5, lr=0.01, **shared).fit(X)
-    detector = cls(pretrain_n_epochs=5, pretrain_lr=0.01, lr=STILL, n_epochs=1, **shared).fit(X)
+    detector = cls(pretrain=True, pretrain_n_epochs=5, pretrain_lr=0.01, lr=STILL, **shared)
+    detector.set_params(n_epochs=1).fit(X)
     for ours, theirs, given in zip(
         detector.network_.parameters(),
         autoencoder.network_.parameters(),
@@ -510,8 +609,45 @@ def test_pretraining_needs_a_decoder(cls):
         detector.fit(X)
     assert "pretrain" not in detector.set_params(pretrain="auto").fit(X).history_
     assert "pretrain" in detector.set_params(pretrain=True, decoder=PlainDecoder).fit(X).history_
-    assert "pretrain" in detector.set_params(pretrain="auto").fit(X).history_
     assert "pretrain" not in detector.set_params(pretrain=False).fit(X).history_
+
+
+IMAGES = X.reshape(60, 1, 2, 2)
+
+
+def any_rows(n_codes=3):
+    """Return a network of a user, for rows of any shape."""
+    return without_moving_generators(
+        lambda: nn.Sequential(nn.Flatten(), nn.Linear(4, n_codes, bias=False))
+    )
+
+
+@pytest.mark.parametrize("cls", [*HYPERSPHERE, HSC])
+@pytest.mark.parametrize(
+    ("rows", "params", "those_that_do"),
+    [
+        (X, {}, {DeepSVDD}),
+        (X, {"network": any_rows()}, set()),
+        (X, {"network": any_rows(), "decoder": PlainDecoder}, {DeepSVDD}),
+        (X.reshape(60, 1, 1, 4), {"network": any_rows(), "decoder": PlainDecoder}, {DeepSVDD}),
+        (IMAGES, {}, {DeepSVDD, DeepSAD}),
+        (IMAGES, {"network": any_rows()}, set()),
+        (IMAGES, {"network": any_rows(), "decoder": PlainDecoder}, {DeepSVDD, DeepSAD}),
+        (
+            X.reshape(60, 2, 2),
+            {"network": any_rows(), "decoder": PlainDecoder},
+            {DeepSVDD, DeepSAD},
+        ),
+    ],
+    ids=["table", "table, network", "table, both", "signal", "images", "images, network"]
+    + ["images, both", "two axes, both"],
+)
+def test_what_is_pretrained_by_default(cls, rows, params, those_that_do):
+    """HSC never; DeepSAD what is no table; both others only with a decoder."""
+    detector = small(cls, n_epochs=1, **params).fit(rows, Y)
+    assert ("pretrain" in detector.history_) == (cls in those_that_do)
+    told = small(cls, n_epochs=1, **params, pretrain=cls in those_that_do).fit(rows, Y)
+    assert_array_equal(told.score_samples(rows), detector.score_samples(rows))
 
 
 # The network a user gives
@@ -550,6 +686,8 @@ def test_a_given_network_is_never_trained_in_place(cls):
 def test_networks_that_do_not_fit_are_refused(cls, params, message):
     if cls is AutoEncoder:
         params = {"decoder": nn.Identity, **params}
+    elif "decoder" in params:
+        params = {**params, "pretrain": True}
     with pytest.raises(ValueError, match=message):
         small(cls, **params).fit(X)
 
@@ -687,7 +825,8 @@ def test_autoencoder_of_a_given_network_needs_its_decoder():
 @pytest.mark.parametrize("cls", [AutoEncoder, *HYPERSPHERE])
 @pytest.mark.parametrize("early_stopping", [False, True])
 def test_history(cls, early_stopping):
-    detector = small(cls, n_epochs=4, early_stopping=early_stopping).fit(X, Y)
+    params = {} if cls is AutoEncoder else {"pretrain": True}
+    detector = small(cls, n_epochs=4, early_stopping=early_stopping, **params).fit(X, Y)
     stages = ["train"] if cls is AutoEncoder else ["pretrain", "train"]
     assert list(detector.history_) == stages
     names = {"loss", "validation_loss"} if early_stopping else {"loss"}
@@ -723,10 +862,11 @@ def test_early_stopping_ends_when_the_held_out_loss_stops_falling(cls):
     def rises(progress):
         return 1.0 if progress < 0.3 else 100.0
 
-    params = {"early_stopping": True, "validation_fraction": 0.3, "lr": 0.003, "n_epochs": 40}
+    stopping = EarlyStopping(validation_fraction=0.3, n_iter_no_change=5)
+    params = {"early_stopping": stopping, "lr": 0.003, "n_epochs": 40}
     params |= {"lr_schedule": rises, "hidden_layer_sizes": (8, 4), "random_state": 0}
     params |= {"pretrain": False} if cls in HYPERSPHERE else {}
-    detector = cls(n_iter_no_change=5, batch_size=16, **params).fit(X)
+    detector = cls(batch_size=16, **params).fit(X)
     losses = detector.history_["train"]["validation_loss"]
     best = int(np.argmin(losses))
     assert detector.n_epochs_ == len(losses) == best + 6 < 40
@@ -736,8 +876,8 @@ def test_early_stopping_ends_when_the_held_out_loss_stops_falling(cls):
 def test_early_stopping_restores_the_best_epoch(cls):
     # Training with a rate of 0 from the end of the best epoch on ends with the weights that early
     # stopping restores.
-    params = {"n_epochs": 12, "lr": 0.05, "batch_size": 16, "early_stopping": True}
-    params |= {"n_iter_no_change": 12, "random_state": 0, "network": linear(WEIGHTS)}
+    params = {"n_epochs": 12, "lr": 0.05, "batch_size": 16, "random_state": 0}
+    params |= {"early_stopping": EarlyStopping(n_iter_no_change=12), "network": linear(WEIGHTS)}
     params |= {"pretrain": False} if cls in HYPERSPHERE else {}
     params |= {"decoder": linear(WEIGHTS.T), "weight_decay": 0.0}
     rises = {"lr_schedule": lambda progress: 1.0 if progress < 0.5 else 50.0}
@@ -757,7 +897,7 @@ def test_early_stopping_restores_the_best_epoch(cls):
 @pytest.mark.parametrize("cls", HYPERSPHERE)
 def test_early_stopping_needs_rows_to_hold_out(cls):
     with pytest.raises(ValueError, match="leaves no row with y >= 0 to hold out"):
-        small(cls, early_stopping=True, validation_fraction=0.01).fit(X[:40])
+        small(cls, early_stopping=EarlyStopping(validation_fraction=0.01)).fit(X[:40])
 
 
 @pytest.mark.parametrize("cls", [AutoEncoder, *HYPERSPHERE])
@@ -767,21 +907,53 @@ def test_a_loss_that_is_not_finite_names_the_cause(cls):
         small(cls, **params).fit(X * 1e25)
 
 
-@pytest.mark.parametrize("cls", [AutoEncoder, *HYPERSPHERE])
+TRAINING_OF_2020 = {"lr": 1e-4, "n_epochs": 150, "lr_schedule": "two-phase"}
+TRAINING_OF_2020 |= {"batch_size": 200, "weight_decay": 1e-6}
+SPHERE_OF_2020 = {"n_branches": 1, "squash": None, "input_noise": 0.0}
+PRETRAINING_OF_2020 = {"pretrain": True, "pretrain_n_epochs": 150, "pretrain_lr": 1e-4}
+PAPERS = {
+    AutoEncoder: TRAINING_OF_2020,
+    DeepSVDD: TRAINING_OF_2020 | SPHERE_OF_2020 | PRETRAINING_OF_2020,
+    DeepSAD: TRAINING_OF_2020 | SPHERE_OF_2020 | PRETRAINING_OF_2020 | {"anomaly_fraction": None},
+    HSC: TRAINING_OF_2020
+    | SPHERE_OF_2020
+    | {**PRETRAINING_OF_2020, "pretrain": False, "batch_size": 256, "anomaly_fraction": 0.5},
+    AGAD: {"generator": "unet++", "n_epochs": 35, "lr_schedule": "constant"},
+    **dict.fromkeys([DeepClassifier, FCDD, SSDGM]),
+}
+
+
+@pytest.mark.parametrize("cls", PAPERS)
 def test_paper_settings(cls):
     detector = cls.with_paper_settings(random_state=0)
-    params = detector.get_params()
-    assert (params["lr"], params["n_epochs"], params["lr_schedule"]) == (1e-4, 150, "two-phase")
-    assert (params["batch_size"], params["weight_decay"]) == (200, 1e-6)
-    if cls in HYPERSPHERE:
-        assert (params["pretrain_lr"], params["pretrain_n_epochs"]) == (1e-4, 150)
-        assert (params["input_noise"], params["n_branches"], params["squash"]) == (0, 1, None)
-    if cls is DeepSAD:
-        assert params["anomaly_fraction"] is None
-        assert cls.with_paper_settings(3.0).eta == 3.0
-    assert params["random_state"] == 0
-    assert cls.with_paper_settings(lr=0.1, n_epochs=3).lr == 0.1
     assert type(detector) is cls
+    assert detector.random_state == 0
+    default, chosen = cls().get_params(), detector.set_params(random_state=None).get_params()
+    if PAPERS[cls] is not None:
+        assert chosen == default | PAPERS[cls]
+    # The docstring says what is set, to which value, and that of no other parameter.
+    doc = cls.with_paper_settings.__doc__
+    said = dict(re.findall(r"``(\w+)=([^`]+)``", doc.partition("Parameters")[0].partition(". ")[0]))
+    told = {name: ast.literal_eval(value) for name, value in said.items()}
+    assert chosen == default | told
+    assert {name for name in default if default[name] != chosen[name]} <= told.keys()
+    # What is passed goes before.
+    assert cls.with_paper_settings(lr=0.1, n_epochs=3).get_params() == (
+        chosen | {"lr": 0.1, "n_epochs": 3}
+    )
+
+
+def test_paper_settings_take_positional_parameters():
+    assert DeepSAD.with_paper_settings(3.0).eta == 3.0
+    assert HSC.with_paper_settings("norm", 2.0).radial == "norm"
+
+
+@pytest.mark.parametrize("cls", [DeepSVDD, DeepSAD])
+def test_paper_settings_pretrain_on_tables_too(cls):
+    detector = cls.with_paper_settings(
+        hidden_layer_sizes=(8, 4), n_epochs=1, pretrain_n_epochs=1, random_state=0
+    )
+    assert list(detector.fit(X).history_) == ["pretrain", "train"]
 
 
 # Images

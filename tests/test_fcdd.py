@@ -17,8 +17,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from skdeepad import FCDD, LabelWarning
-from skdeepad.detectors import _preparation, fcdd
+from skdeepad import FCDD, Compute, EarlyStopping, LabelWarning, preparation
+from skdeepad.detectors import fcdd
 from skdeepad.model_selection import LabeledStratifiedKFold
 from skdeepad.networks import Field, Frozen, fcn_imagenet
 
@@ -172,7 +172,7 @@ def test_masks_of_synthetic_anomalies_are_used(monkeypatch):
             square[:, :, 2:7, 3:6] = 1
             return x + 2 * square, square[:, 0]
 
-    monkeypatch.setattr(_preparation, "Confetti", Squares)
+    monkeypatch.setattr(preparation, "Confetti", Squares)
     images = np.repeat(X[:1], 10, axis=0)  # the same image, as the batch's order is random
     made, square = images[:1].copy(), np.zeros((16, 16))
     square[2:7, 3:6] = 1
@@ -367,13 +367,13 @@ def test_masks_help_to_find_where_anomalies_are():
 
 
 def test_masks_may_be_held_out_and_streamed_and_the_model_pickled():
-    early = small(early_stopping=True, validation_fraction=0.3, n_epochs=4)
+    early = small(early_stopping=EarlyStopping(validation_fraction=0.3), n_epochs=4)
     plain = clone(early).fit(X, Y, MASKS)
     assert len(plain.history_["train"]["validation_loss"]) == plain.n_epochs_
     assert np.isfinite(plain.history_["train"]["validation_loss"]).all()
     without = clone(early).fit(X, Y).history_["train"]["validation_loss"]
     assert without[0] != plain.history_["train"]["validation_loss"][0]
-    assert_same_model(clone(early).set_params(stream=True).fit(X, Y, MASKS), plain)
+    assert_same_model(clone(early).set_params(compute=Compute(stream=True)).fit(X, Y, MASKS), plain)
     assert_same_model(pickle.loads(pickle.dumps(plain)), plain)
 
 
@@ -400,9 +400,9 @@ def received(monkeypatch):
     calls = []
     inner = FCDD._fit
 
-    def spy(self, X, y, given, masks):
+    def spy(self, X, y, observer, masks):
         calls.append((X.copy(), y.copy(), masks))
-        return inner(self, X, y, given, masks=masks)
+        return inner(self, X, y, observer, masks=masks)
 
     monkeypatch.setattr(FCDD, "_fit", spy)
     return calls

@@ -19,7 +19,7 @@ from torch.testing import assert_close
 from skdeepad import SSDGM, LabelWarning, engine
 from skdeepad.detectors.ssdgm import LEAST_VARIANCE, M2Objective
 from skdeepad.engine import Batch, Rows
-from skdeepad.engine.loop import draw_noise
+from skdeepad.engine.scoring import draw_noise
 from skdeepad.losses import bernoulli_log_likelihood, gaussian_kl, gaussian_log_likelihood
 from skdeepad.synthetic import Confetti, PermutedColumns
 
@@ -531,7 +531,7 @@ def test_bernoulli_refuses_features_beyond_0_and_1(model, low, high, monkeypatch
     def no_training(*args):
         raise AssertionError
 
-    monkeypatch.setattr(engine, "train_together", no_training)
+    monkeypatch.setattr(engine, "train_alone", no_training)
     with pytest.raises(ValueError, match=r"features in \[0, 1\].*MinMaxScaler"):
         detector.fit(bad, y)
     assert_array_equal(detector.score_samples(X), before)

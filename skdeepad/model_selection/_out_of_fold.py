@@ -14,7 +14,7 @@ from sklearn.model_selection import check_cv
 from sklearn.utils import _safe_indexing, indexable  # documented, despite the first one's name
 from sklearn.utils.parallel import Parallel, delayed
 
-from skdeepad.base import check_labels
+from skdeepad.inputs import check_labels
 from skdeepad.model_selection._splitters import (
     Fold,
     check_choice,

@@ -15,7 +15,7 @@ from sklearn.metrics import (
 )
 from sklearn.utils import column_or_1d
 
-from skdeepad.base import check_labels
+from skdeepad.inputs import check_labels
 
 
 def _labeled_rows(y_true: ArrayLike, values: Any) -> tuple[NDArray[np.int_], NDArray[Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numbers
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
@@ -12,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state, indexable
 
-from skdeepad.base import check_labels
+from skdeepad.inputs import check_labels
+from skdeepad.notices import warn
 
 _UNLABELED_MODES = ("train", "split", "drop")
 
@@ -235,11 +235,7 @@ class LabeledStratifiedKFold(BaseCrossValidator):
             labeled anomalies or labeled normals than folds (see Notes of the class).
         """
         if groups is not None:
-            warnings.warn(
-                f"The groups parameter is ignored by {type(self).__name__}",
-                UserWarning,
-                stacklevel=2,
-            )
+            warn(f"The groups parameter is ignored by {type(self).__name__}")
         if y is None:
             raise ValueError(
                 f"{type(self).__name__} needs y, the labels to spread over the folds. Got None. "
