@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.fixes import parse_version
 
-from skdeepad import AGAD
+from skdeepad import AGAD, EarlyStopping
 from skdeepad.deep import DeepDetector
 from skdeepad.model_selection import labeled_roc_auc
 
@@ -197,7 +197,7 @@ def test_early_stopping_gives_the_best_epoch_at_the_end_of_the_stage(detector):
     if isinstance(detector, AGAD):
         pytest.skip("refuses early stopping")
     keeper = Keeper()
-    detector.set_params(early_stopping=True, n_epochs=8, n_iter_no_change=2)
+    detector.set_params(early_stopping=EarlyStopping(n_iter_no_change=2), n_epochs=8)
     detector.set_callbacks(keeper).fit(X, Y)
     _, scores = keeper.kept[("train",)]
     assert_array_equal(scores, detector.score_samples(X))

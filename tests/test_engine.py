@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import gc
 import math
 import os
 import random
@@ -23,6 +22,7 @@ from torch.testing import assert_close
 from skdeepad import losses, networks
 from skdeepad.engine import (
     Objective,
+    Observer,
     Rows,
     Sampler,
     Stage,
@@ -261,11 +261,9 @@ def test_read_only_memory_is_viewed_without_copy_or_warning(tmp_path, make, stre
     assert rows.x.data_ptr() == array.ctypes.data
     expected, alive = array.copy(), weakref.ref(array)
     del array
-    gc.collect()
     assert alive() is not None  # the view keeps the memory alive
     assert torch.equal(rows.x, torch.from_numpy(expected))
     del rows
-    gc.collect()
     assert alive() is None
 
 
@@ -538,9 +536,11 @@ def test_hooks_run_in_eval_mode_without_gradients_and_losses_in_train_mode(n_epo
     run(objective.train(), n_epochs=n_epochs, validation=place(np.zeros((2, 2))))
     score(objective.train(), place(np.zeros((2, 2))))
     fitted, step = ({False}, False, False), ({True}, True, False)
-    expected = [("start", *fitted)]
+    step_alone = [("shared", *step), ("loss", *step)]
+    # It is tried once, on a few rows, before it is trained.
+    expected = [("start", *fitted), *step_alone, ("score", *fitted)]
     for epoch in range(n_epochs):
-        expected += [("shared", *step), ("loss", *step), (f"after_epoch {epoch}", *fitted)]
+        expected += [*step_alone, (f"after_epoch {epoch}", *fitted)]
         expected += [("validation_loss", *fitted)]
     expected += [("finish", *fitted), ("score", {False}, False, True)]
     assert calls == expected
@@ -627,14 +627,15 @@ def test_held_out_loss_is_the_mean_of_the_first_turns_loss():
 # Observers
 
 
-class Notes:
+class Notes(Observer):
     """Notes what it is told; ends the stage after ``stop`` epochs."""
 
-    def __init__(self, stop=None):
-        self.stop, self.notes = stop, []
+    def __init__(self, stop=None, at_most=None):
+        self.stop, self.at_most, self.notes = stop, at_most, []
 
     def begins(self, n_epochs):
         self.notes.append(("begins", n_epochs))
+        return n_epochs if self.at_most is None else min(n_epochs, self.at_most)
 
     def epoch_begins(self):
         self.notes.append("epoch_begins")
@@ -642,6 +643,9 @@ class Notes:
     def epoch_ends(self, record):
         self.notes.append(("epoch_ends", record.n_epochs, len(record.losses["loss"])))
         return record.n_epochs == self.stop
+
+    def ends(self, completed):
+        self.notes.append(("ends", completed))
 
 
 @pytest.mark.parametrize(("stop", "epochs"), [(None, 3), (2, 2), (1, 1)])
@@ -651,15 +655,26 @@ def test_observers_follow_each_epoch_and_may_stop(stop, epochs):
     expected = [("begins", 3)]
     for epoch in range(1, epochs + 1):
         expected += ["epoch_begins", ("epoch_ends", epoch, epoch)]
-    assert observer.notes == expected
+    assert observer.notes == [*expected, ("ends", True)]
     assert record.n_epochs == epochs
     assert objective.finished_at == epochs - 1  # a stopped model is finished, too
 
 
-def test_an_observer_of_no_epochs_is_told_that_the_stage_begins():
+@pytest.mark.parametrize("at_most", [None, 0, 1])
+def test_an_observer_says_how_many_epochs_are_run(at_most):
+    observer, objective = Notes(at_most=at_most), Scripted([0.0] * 3)
+    record = run(objective, n_epochs=2, observer=observer)
+    assert record.n_epochs == (2 if at_most is None else at_most)
+    assert observer.notes[0] == ("begins", 2) and observer.notes[-1] == ("ends", True)
+    assert len(observer.notes) == 2 + 2 * record.n_epochs
+    assert objective.finished_at == record.n_epochs - 1  # usable, however few
+
+
+def test_an_observer_is_told_of_a_training_that_fails():
     observer = Notes()
-    assert run(Slopes([1.0]), n_epochs=0, observer=observer).n_epochs == 0
-    assert observer.notes == [("begins", 0)]
+    with pytest.raises(ValueError, match="became nan"):
+        run(Exploding(math.nan), n_epochs=3, observer=observer)
+    assert observer.notes[-1] == ("ends", False)
 
 
 # Turns
@@ -698,7 +713,7 @@ def test_each_turn_steps_by_its_own_gradient_with_losses_formed_before():
     record = run(objective, np.ones((10, 2)), lr=0.5)
     assert_close(objective.g.item(), 2.0 - 0.5)
     assert_close(objective.d.item(), 3.0 + 0.5)
-    assert objective.n_shared == 1
+    assert objective.n_shared == 2  # for both turns once; and when it was tried
     assert record.losses["generator_loss"] == [2 * 3 + 10 * 3]
     assert record.losses["critic_loss"] == [-2 * 2 * 3 - 9 * 2]  # at g = 2: before any step
 
@@ -828,7 +843,7 @@ class Noisy(Slopes):
 def noise_of(seed, **numbers):
     objective = Noisy()
     run(objective, normal(40, 3), seed=seed, batch_size=20, **{"n_epochs": 3, **numbers})
-    return objective.noise
+    return objective.noise[1:]  # the first was that of the trial
 
 
 def test_noise_is_standard_normal_of_the_declared_shapes_and_new_at_each_step():
@@ -886,6 +901,7 @@ def test_precision_trains_in_bfloat16_and_scores_in_float32():
         assert weights[1][name].dtype == weight.dtype
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # from torch's own imports
 def test_compiled_training_gives_what_plain_training_gives():
@@ -928,24 +944,76 @@ def scored_objective(name):
 
 @pytest.mark.parametrize("name", SCORED)
 def test_a_score_depends_on_its_row_alone(name):
-    """Bit for bit: alone, in any company, at any place, on one thread or two."""
+    """Bit for bit in any company of one size, at any place, on one thread or two."""
     objective, shape = scored_objective(name)
     slice_size = place(np.zeros((1, *shape))).slice_size
     x = normal(2 * slice_size + 5, *shape)
     torch.set_num_threads(1)
     expected = score(objective, place(x))
-    for positions in (
-        np.array([0]),
-        np.array([slice_size + 3]),
-        np.array([7, 2 * slice_size + 4]),
-        np.random.default_rng(0).permutation(len(x))[: slice_size + 1],
-    ):
+    order = np.random.default_rng(0).permutation(len(x))
+    for count in (1, 40, slice_size + 1):
+        company = np.r_[order[: count - 1], slice_size + 3]
+        first = score(objective, place(x[company]))
+        # Other sizes take other kernels: the last bits of a number of single precision.
+        assert_close(first, expected[company], rtol=1e-6, atol=0)
         for n_threads in (1, 2):
             torch.set_num_threads(n_threads)
-            got = score(objective, place(x[positions]))
-            assert torch.equal(got, expected[positions]), (len(positions), n_threads)
-            selected = place(x).select(torch.from_numpy(positions))
-            assert torch.equal(score(objective, selected), expected[positions])
+            assert torch.equal(score(objective, place(x[company])), first), (count, n_threads)
+            selected = place(x).select(torch.from_numpy(company))
+            assert torch.equal(score(objective, selected), first)
+            # The same row at another place, with other ones.
+            others = np.r_[slice_size + 3, order[-(count - 1) :]][:count]
+            assert score(objective, place(x[others]))[0] == first[-1]
+
+
+@pytest.mark.parametrize(
+    ("n", "least", "sizes"),
+    [
+        (1, 32, [32]),
+        (32, 32, [32]),
+        (33, 32, [128]),
+        (130, 32, [512]),
+        (513, 32, [1024]),  # never more than a whole slice
+        (1025, 32, [1024, 32]),
+        (5, 3, [12]),
+        (5, None, [1024]),
+    ],
+)
+def test_scored_slices_have_few_sizes(n, least, sizes):
+    slices = list(place(normal(n, 64)).slices(least))
+    assert [len(features) for features, _, _ in slices] == sizes
+    assert [len(labels) for _, labels, _ in slices] == sizes
+    assert sum(count for _, _, count in slices) == n
+
+
+class FourthPower(Objective):
+    """Overflows in single precision from about 4e9 on."""
+
+    def score(self, x):
+        return (x * x * x * x).sum(1)
+
+
+def test_where_single_precision_overflows_a_row_is_computed_in_double():
+    x = normal(200, 3)
+    plain = score(FourthPower(), place(x))
+    assert plain.dtype == torch.float32
+    x[[7, 150]] *= 1e10
+    got = score(FourthPower(), place(x))
+    expected = (x.astype(np.float64) ** 4).sum(1)
+    assert_close(got[[7, 150]].numpy(), expected[[7, 150]], rtol=1e-12, atol=0)
+    others = np.setdiff1d(np.arange(200), [7, 150])
+    assert torch.equal(got[others].float(), plain[others])
+
+
+def test_what_takes_no_double_precision_stays_as_it_is():
+    class Single(FourthPower):
+        def score(self, x):
+            if x.dtype != torch.float32:
+                raise RuntimeError("expected scalar type Float but found Double")
+            return super().score(x)
+
+    got = score(Single(), place([[1e10, 0.0], [1.0, 0.0]]))
+    assert got.tolist() == [math.inf, 1.0]
 
 
 def test_score_takes_any_method_by_its_name():
@@ -1126,7 +1194,7 @@ def anonymous_bytes():
 X = np.memmap(sys.argv[1], dtype=np.float32, mode="r", shape=({n}, {width}))
 numbers = dict(hidden_layer_sizes=(4,), n_branches=1, squash=None, input_noise=0.0)
 numbers.update(pretrain=False, n_epochs=1, random_state=0, device="cpu")
-detector = DeepSAD(batch_size=4096, **numbers)
+detector = DeepSAD(batch_size=1024, **numbers)
 DeepSAD(batch_size=64, **numbers).fit(np.ascontiguousarray(X[:256]))  # what is loaded lazily
 before = anonymous_bytes()
 peak, done = [before], threading.Event()
@@ -1148,12 +1216,13 @@ print(max(*peak, anonymous_bytes()) - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_memmap_is_never_copied_as_a_whole(tmp_path):
-    """Fitting 2 GiB on disk takes little memory beside the file's own pages."""
-    n, width = 2**18, 2**11
-    if shutil.disk_usage(tmp_path).free < 2**32:
-        pytest.skip("needs 4 GiB of free disk space")
+    """Fitting 512 MiB on disk takes little memory beside the file's own pages."""
+    n, width = 2**16, 2**11
+    if shutil.disk_usage(tmp_path).free < 2**30:
+        pytest.skip("needs 1 GiB of free disk space")
     path = tmp_path / "rows.bin"
     try:
         file = np.memmap(path, dtype=np.float32, mode="w+", shape=(n, width))

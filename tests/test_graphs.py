@@ -7,7 +7,8 @@ import torch
 from conftest import DEEP, quick, table
 from torch.testing import assert_close
 
-from skdeepad.engine import graphs, loop
+from skdeepad import Compute
+from skdeepad.engine import Stage, graphs, loop, single
 from skdeepad.engine.graphs import WARM_UP, ReplayedSteps
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="records on CUDA only")
@@ -75,7 +76,8 @@ def recorders(monkeypatch):
         return made[-1]
 
     monkeypatch.setattr(loop, "CudaRecorder", recorder)
-    monkeypatch.setattr(loop, "is_recorded", lambda member: member.stage.cuda_graph)
+    for module in (loop, single):  # both decide by it
+        monkeypatch.setattr(module, "is_recorded", lambda member: member.stage.cuda_graph)
     return made
 
 
@@ -86,7 +88,7 @@ def test_recorded_training_is_that_of_steps_as_they_are(name, recorders):
     params = {"n_epochs": 4, "lr_schedule": "cosine", "clip_grad_norm": 1.0, "weight_decay": 1e-3}
     plain = quick(name, **params).fit(X, y)
     assert not recorders
-    recorded = quick(name, cuda_graph=True, **params).fit(X, y)
+    recorded = quick(name, compute=Compute(cuda_graph=True), **params).fit(X, y)
     assert recorders and all(recorder.replayed for recorder in recorders[-1:])
     assert_close(recorded.score_samples(X), plain.score_samples(X), rtol=1e-4, atol=1e-4)
     for stage, losses in plain.history_.items():
@@ -95,7 +97,7 @@ def test_recorded_training_is_that_of_steps_as_they_are(name, recorders):
 
 
 def test_nothing_is_recorded_without_cuda_or_with_compile():
-    stage = loop.Stage("train", torch.nn.Identity(), cuda_graph=True)
+    stage = Stage("train", torch.nn.Identity(), cuda_graph=True)
     for device, compiled, expected in (("cpu", False, False), ("cuda", False, True)):
         member = _Member(stage, device)
         stage.compile = compiled
@@ -117,8 +119,8 @@ def test_graphs_give_the_same_model_on_cuda(name, monkeypatch):
     X, y = table(200)
     params = {"n_epochs": 10, "device": "cuda"}
     plain = quick(name, **params).fit(X, y)
-    monkeypatch.setattr(graphs.warnings, "warn", lambda *args, **kwargs: pytest.fail(args[0]))
-    recorded = quick(name, cuda_graph=True, **params).fit(X, y)
+    monkeypatch.setattr(graphs, "warn", lambda *args, **kwargs: pytest.fail(args[0]))
+    recorded = quick(name, compute=Compute(cuda_graph=True), **params).fit(X, y)
     assert_close(recorded.score_samples(X), plain.score_samples(X), rtol=1e-2, atol=1e-2)
 
 
@@ -126,5 +128,5 @@ def test_graphs_give_the_same_model_on_cuda(name, monkeypatch):
 def test_tf32_is_put_back():
     X, y = table()
     before = torch.backends.cuda.matmul.allow_tf32
-    quick("DeepSAD", device="cuda", precision="tf32").fit(X, y)
+    quick("DeepSAD", device="cuda", compute=Compute(precision="tf32")).fit(X, y)
     assert torch.backends.cuda.matmul.allow_tf32 is before

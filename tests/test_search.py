@@ -101,6 +101,7 @@ def test_a_fold_scores_as_by_hand(pipeline, data):
         assert np.array_equal(results["estimator"][fold].decision_function(X[test]), decision)
 
 
+@pytest.mark.slow
 def test_worker_processes_give_the_same_bits(pipeline, data):
     X, y, _ = data
     cv = LabeledStratifiedKFold(2)

@@ -19,11 +19,25 @@ from sklearn.pipeline import make_pipeline
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
-from skdeepad import networks
+from skdeepad import Compute, EarlyStopping, networks
+from skdeepad.callbacks import FitObserver
 from skdeepad.deep import _SEEDS, DeepDetector, draw_seeds
-from skdeepad.engine import Objective, Rows, Stage, Training, Turn, batches, stacked, train_together
-from skdeepad.engine.loop import Member, Single
-from skdeepad.engine.stacked import Stack, architecture
+from skdeepad.engine import (
+    Objective,
+    Observer,
+    Rows,
+    Stage,
+    Training,
+    Turn,
+    batches,
+    memory,
+    stack,
+    train_together,
+)
+from skdeepad.engine.alike import architecture, differences
+from skdeepad.engine.loop import Member
+from skdeepad.engine.single import Single
+from skdeepad.engine.stack import Stack
 from skdeepad.networks import MLP
 from skdeepad.stacking import Fit, fit_together, why_not_stacked
 
@@ -192,7 +206,8 @@ def test_a_stack_of_any_detector_gives_what_each_gives_by_itself(
     if precision == "double":
         request.getfixturevalue("double")
         rtol = 1e-10 if name in WITHOUT_BIASES else 1e-6
-    detectors = different(name, n_epochs=5, pretrain_n_epochs=5, batch_size=4, **SHARED)[:2]
+    numbers = {"n_epochs": 5, "pretrain_n_epochs": 5, "pretrain": True, "batch_size": 4}
+    detectors = different(name, **numbers, **SHARED)[:2]
     assert_a_stack_is_no_other(detectors, models, X, LABELS[labels], X_NEW, 50, rtol)
 
 
@@ -313,14 +328,15 @@ def test_each_has_its_own_soft_boundary(models):
 def test_each_stops_at_its_own_epoch_with_its_own_best_weights(name, models):
     x, y = table(48)
     n_epochs = 12
-    numbers = {"n_epochs": n_epochs, "pretrain_n_epochs": n_epochs}
+    numbers = {"n_epochs": n_epochs, "pretrain_n_epochs": n_epochs, "pretrain": True}
     numbers |= {"batch_size": 16, "anomaly_fraction": None}  # three steps with held-out rows, too
     detectors = [
-        quick(name, random_state=k, lr=0.05, pretrain_lr=0.05, n_iter_no_change=patience, **numbers)
-        for k, patience in enumerate([1, 2, 3, 1])
+        quick(name, random_state=k, lr=0.05, pretrain_lr=0.05, **numbers) for k in range(4)
     ]
-    for detector in detectors[:3]:  # the last is not stopped, and has no held-out rows
-        detector.set_params(early_stopping=True, validation_fraction=0.2)
+    for patience, detector in enumerate(detectors[:3], 1):
+        stopping = EarlyStopping(validation_fraction=0.2, n_iter_no_change=patience)
+        detector.set_params(early_stopping=stopping)
+    # The last is not stopped, and has no held-out rows.
     together(detectors, x, y)
     assert sizes(models) == [4] * len(detectors[0].history_)
     for detector, own in zip(detectors, by_themselves(detectors, x, y), strict=True):
@@ -353,7 +369,7 @@ class Told(Objective):
             self.slope.fill_(torch.inf)
 
 
-class StopsAfter:
+class StopsAfter(Observer):
     """An observer that ends training after so many epochs, and notes what it is told."""
 
     def __init__(self, n_epochs):
@@ -361,6 +377,7 @@ class StopsAfter:
 
     def begins(self, n_epochs):
         self.notes.append(n_epochs)
+        return n_epochs
 
     def epoch_begins(self):
         self.notes.append("begins")
@@ -368,6 +385,9 @@ class StopsAfter:
     def epoch_ends(self, record):
         self.notes.append({key: len(values) for key, values in record.losses.items()})
         return record.n_epochs == self.n_epochs
+
+    def ends(self, completed):
+        self.notes.append(completed)
 
 
 def test_records_and_observers_end_where_the_training_does(models):
@@ -458,7 +478,7 @@ def test_the_stacked_adam_is_torch_s(clips, decays):
         tensors.append({k: nn.Parameter(torch.tensor(rng.normal(size=shapes[k]))) for k in shapes})
         copies = [parameter.detach().clone() for parameter in tensors[-1].values()]
         own.append(torch.optim.Adam(copies, lr=lr, weight_decay=stage.weight_decay))
-    turn = stacked._StackedTurn(Turn(), tensors, members)
+    turn = stack._StackedTurn(Turn(), tensors, members)
     for step in range(300):
         gradients = rng.normal(size=(3, 12)) * 10.0 ** rng.uniform(-3, 2, size=(3, 1))
         gradients[:, :3] *= step % 7 > 0  # now and then none
@@ -564,7 +584,7 @@ def test_what_is_wrong_with_one_is_noted_and_the_others_are_fitted(params, x, y,
 @pytest.mark.parametrize("share", [0, 0.5, 1])
 def test_an_interrupt_leaves_the_earlier_models(share, monkeypatch):
     steps = []
-    descend = stacked._StackedTurn.descend
+    descend = stack._StackedTurn.descend
 
     def interrupts(turn):
         if len(steps) == last:
@@ -573,11 +593,11 @@ def test_an_interrupt_leaves_the_earlier_models(share, monkeypatch):
         descend(turn)
 
     last = None
-    monkeypatch.setattr(stacked._StackedTurn, "descend", interrupts)
-    together(different("DeepSAD"), y=Y)
+    monkeypatch.setattr(stack._StackedTurn, "descend", interrupts)
+    together(different("DeepSAD", pretrain=True), y=Y)
     last = int(share * (len(steps) - 1))
     steps.clear()
-    fitted, unfitted = (different("DeepSAD")[:2] for _ in range(2))
+    fitted, unfitted = (different("DeepSAD", pretrain=True)[:2] for _ in range(2))
     kept = [fitted_attributes(detector.fit(X, Y)) for detector in fitted]
     scores = [detector.score_samples(X_NEW) for detector in fitted]
     fits = [Fit(detector, X + 1, Y) for detector in (*fitted, *unfitted)]
@@ -621,7 +641,7 @@ SWAPPED[[0, -1]] = Y[[-1, 0]]
         ("DeepSAD", {"clip_grad_norm": None}, {"clip_grad_norm": 1.0}),
         ("DeepSAD", {"input_noise": 0.1}, {"input_noise": 0.2}),
         ("DeepSAD", {"contamination": 0.1}, {"contamination": 0.2}),
-        ("DeepSAD", {"tol": 0.0}, {"tol": 1.0}),
+        ("DeepSAD", {"early_stopping": True}, {"early_stopping": EarlyStopping(tol=1.0)}),
         ("DeepSAD", {"early_stopping": False}, {"early_stopping": True}),
         ("DeepSAD", {"lr_schedule": halved}, {"lr_schedule": halved}),
         ("DeepSAD", {"y": Y}, {"y": SWAPPED}),
@@ -656,9 +676,9 @@ def test_these_may_differ_in_one_stack(name, one, other, models):
         ("DeepSAD", {"lr_schedule": "constant"}, {"lr_schedule": "cosine"}),
         ("DeepSAD", {"lr_schedule": halved}, {"lr_schedule": halved_too}),
         ("DeepSAD", {"lr_schedule": partial(halved)}, {"lr_schedule": partial(halved)}),
-        ("DeepSAD", {"precision": "float32"}, {"precision": "tf32"}),
-        ("DeepSAD", {"cuda_graph": False}, {"cuda_graph": True}),
-        ("DeepSAD", {"stream": False}, {"stream": True}),
+        ("DeepSAD", {"compute": None}, {"compute": Compute(precision="tf32")}),
+        ("DeepSAD", {"compute": None}, {"compute": Compute(cuda_graph=True)}),
+        ("DeepSAD", {"compute": None}, {"compute": Compute(stream=True)}),
         ("DeepSAD", {"X": X}, {"X": X[:, :3]}),
         # Steps: four and three.
         ("DeepSVDD", {"batch_size": 12}, {"batch_size": 12, "rows": np.arange(34)}),
@@ -726,8 +746,8 @@ def add_noise(layer, given, output):
 @pytest.mark.parametrize(
     ("name", "params", "reason"),
     [
-        ("DeepSAD", {"compile": True}, "compile"),
-        ("DeepSAD", {"precision": "bfloat16"}, "bfloat16"),
+        ("DeepSAD", {"compute": Compute(compile=True)}, "compile"),
+        ("DeepSAD", {"compute": Compute(precision="bfloat16")}, "bfloat16"),
         ("DeepSAD", {"network": WithDropout}, "network"),
         ("DeepSAD", {"network": with_hook()}, "network"),
         # Its momentum is a number that it reads from a tensor.
@@ -855,7 +875,10 @@ def test_an_architecture_is_all_but_the_values_of_tensors(one, other, alike):
         for objective, value in zip(objectives, (one, other), strict=True):
             objective.network = nn.Linear(1, 1)
             objective.get_submodule(at).attribute = value
-        assert len({architecture(objective) for objective in objectives}) == 2 - alike
+        found = [architecture(objective) for objective in objectives]
+    assert (found[0] == found[1]) is alike
+    assert (len({frozenset(each.items()) for each in found}) == 1) is alike  # as they are grouped
+    assert differences(*found) == ([] if alike else [f"{at}.attribute".lstrip(".")])
 
 
 @pytest.mark.parametrize(
@@ -917,9 +940,15 @@ def test_rows_of_a_table_are_what_a_table_of_these_rows_is(
     y[::9] = -1  # some are in each part, and no more than leave it as many steps as the others
     other = X if tables == "one" else 2 * X
     given = [X, other, X]
-    numbers = {"batch_size": 16, "anomaly_fraction": None, "pretrain_n_epochs": 2}
+    numbers = {"batch_size": 16, "anomaly_fraction": None, "pretrain_n_epochs": 2, "pretrain": True}
     detectors = [
-        quick("DeepSAD", random_state=k, stream=stream, early_stopping=early_stopping, **numbers)
+        quick(
+            "DeepSAD",
+            random_state=k,
+            compute=Compute(stream=stream),
+            early_stopping=early_stopping,
+            **numbers,
+        )
         for k in range(3)
     ]
     fits = [
@@ -973,7 +1002,7 @@ def test_transformers_learn_from_the_labels_that_are_meant():
 def test_features_of_several_tables_are_joined():
     tables = [torch.randn(n, 2) for n in (3, 4, 2)]
     parts = [Rows(tables[k], torch.zeros(0), CPU, False) for k in (0, 1, 0, 2)]
-    joined, starts = stacked._joined_rows(parts)
+    joined, starts = stack._joined_rows(parts)
     assert len(joined.x) == 9  # none is there twice
     for part, start in zip(parts, starts, strict=True):
         assert torch.equal(joined.x[start : start + len(part.x)], part.x)
@@ -984,7 +1013,7 @@ def test_features_of_several_tables_are_joined():
 
 @pytest.mark.parametrize("n_models", [7, 6])
 def test_as_many_as_wanted_in_stacks_of_nearly_one_size(n_models, models):
-    detectors = [quick("DeepSAD", random_state=k) for k in range(n_models)]
+    detectors = [quick("DeepSAD", random_state=k, pretrain=True) for k in range(n_models)]
     together(detectors, y=Y, max_models=3)
     expected = [3, 2, 2] if n_models == 7 else [3, 3]
     assert sizes(models) == expected * 2  # of pretraining, and of training
@@ -995,7 +1024,7 @@ def test_as_many_as_wanted_in_stacks_of_nearly_one_size(n_models, models):
 def test_by_default_as_many_as_half_the_free_memory_holds(models, monkeypatch):
     found = []
     for free in 2.0 ** np.arange(16, 21, 0.5):
-        monkeypatch.setattr(stacked, "_free_bytes", lambda device, free=free: free)
+        monkeypatch.setattr(memory, "_free_bytes", lambda device, free=free: free)
         models.clear()
         together([quick("DeepSVDD", random_state=k, pretrain=False, n_epochs=1) for k in range(8)])
         found.append(sizes(models))
@@ -1007,25 +1036,24 @@ def test_by_default_as_many_as_half_the_free_memory_holds(models, monkeypatch):
 
 def member_of(name, **params):
     """Return what the training of a detector's first stage begins with."""
-    features = X.astype(np.float32)
-    steps = quick(name, **params)._fit_in_steps(features, Y, None, lambda x: x, Rows.place)
-    return Member(next(steps)), steps
+    detector = quick(name, **params)
+    rows = detector._placed(*detector._checked(X, Y))
+    return Member(detector._trainings(rows, FitObserver(detector, X, Y))[0])
 
 
 @pytest.mark.parametrize("name", DEEP)
 def test_measuring_what_a_step_keeps_leaves_no_trace(name):
     kept = []
     for batch_size in (8, 16, 32):
-        member, steps = member_of(name, batch_size=batch_size, anomaly_fraction=None)
+        member = member_of(name, batch_size=batch_size, anomaly_fraction=None)
         before = {key: tensor.clone() for key, tensor in member.objective.state_dict().items()}
-        kept.append(stacked._kept_bytes(member))
+        kept.append(memory._kept_bytes(member))
         after = member.objective.state_dict()
         assert before.keys() == after.keys()
         assert all(torch.equal(before[key], after[key]) for key in before)
         assert not any(parameter.grad is not None for parameter in member.objective.parameters())
         # It measures what a step keeps: more than the features that it is given.
         assert kept[-1] > 2 * member.rows.x[:batch_size].nbytes
-        steps.close()
     # What is kept of each row, beside the weights.
     assert 0 < kept[1] - kept[0] <= kept[2] - kept[1] <= 2.2 * (kept[1] - kept[0])
 
@@ -1053,7 +1081,7 @@ def test_fitted_models_are_apart(name):
 
 def test_seconds_add_up_to_no_more_than_the_time_it_takes(monkeypatch):
     detectors = different("DeepSAD") + different("AutoEncoder")
-    detectors += [quick("HybridDetector"), quick("DeepSAD", compile=True)]
+    detectors += [quick("HybridDetector"), quick("DeepSAD", compute=Compute(compile=True))]
     monkeypatch.setattr(torch, "compile", lambda module: module)
     fits = [Fit(detector, X, Y) for detector in detectors]
     started = time.perf_counter()
@@ -1079,8 +1107,7 @@ def test_any_mixture_gives_what_each_gives_by_itself(seed, models):
             lr=10 ** rng.uniform(-4, -2),
             batch_size=int(rng.choice([16, 24])),
             anomaly_fraction=None,
-            early_stopping=bool(rng.integers(2)),
-            n_iter_no_change=1,
+            early_stopping=EarlyStopping(n_iter_no_change=1) if rng.integers(2) else False,
             pretrain=bool(rng.integers(2)),
         )
         rows = rng.integers(0, 40, size=40) if rng.integers(2) else None

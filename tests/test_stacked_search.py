@@ -31,9 +31,9 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from test_callbacks import Spy, needs_callbacks
 
-from skdeepad import DeepSAD, engine
-from skdeepad.engine.loop import Single
-from skdeepad.engine.stacked import Stack
+from skdeepad import Compute, DeepSAD, engine
+from skdeepad.engine.single import Single
+from skdeepad.engine.stack import Stack
 from skdeepad.model_selection import (
     LabeledStratifiedKFold,
     StackedGridSearchCV,
@@ -58,7 +58,7 @@ FOLDS = LabeledStratifiedKFold(2, unlabeled="split")
 LABELED_FOLDS = LabeledStratifiedKFold(2, unlabeled="drop")
 SPLITS = list(FOLDS.split(X, Y))
 
-SAD = quick("DeepSAD", n_branches=1, batch_size=16)
+SAD = quick("DeepSAD", n_branches=1, batch_size=16, pretrain=True)  # two stages
 FOREST = IsolationForest(n_estimators=5, random_state=0)
 RATES = {"lr": [1e-3, 3e-2]}
 SHARES = {"max_samples": [0.3, 0.9]}
@@ -441,7 +441,10 @@ def test_transformers_are_fitted_once_a_fold_for_candidates_that_share_them(monk
 # What cannot be stacked
 
 ONE_BY_ONE = {
-    "compiled": ("compile=True", lambda: {"estimator": clone(SAD).set_params(compile=True)}),
+    "compiled": (
+        "compile=True",
+        lambda: {"estimator": clone(SAD).set_params(compute=Compute(compile=True))},
+    ),
     "a network": (
         "network is code",
         lambda: {"estimator": clone(SAD).set_params(network=WithDropout, pretrain=False)},
@@ -566,6 +569,7 @@ def test_callbacks_are_called_as_in_scikit_learn(follows, sizes, capsys):
     assert "callbacks follow one model" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_processes_change_nothing():
     compared(lambda: {"estimator": PIPELINE, "space": MIXED}, n_jobs=2)
 
