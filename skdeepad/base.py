@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Integral, Real
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -127,9 +126,9 @@ class BaseDetector(OutlierMixin, Parametrized):
     _own_boundary = "the method's own boundary; a ValueError where it has none"
 
     # What rows are converted to.
-    _dtype = np.float64
+    _dtype: ClassVar[Any] = np.float64
     # Whether the method learns from labels beyond leaving out labeled anomalies.
-    _learns_from_labels = True
+    _learns_from_labels: ClassVar[Any] = True
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> Self:
@@ -300,11 +299,10 @@ class BaseDetector(OutlierMixin, Parametrized):
         labels = check_labels(y, len(decision), for_training=False)
         labeled = labels != 0
         if len(np.unique(labels[labeled])) < 2:
-            warnings.warn(
+            warn(
                 "ROC AUC needs labeled anomalies and labeled normals; one of them is missing "
                 f"among {int(labeled.sum())} labeled rows. Returning NaN.",
                 UndefinedMetricWarning,
-                stacklevel=2,
             )
             return float("nan")
         from sklearn.metrics import roc_auc_score  # heavy to import, and seldom needed
@@ -324,7 +322,9 @@ class BaseDetector(OutlierMixin, Parametrized):
         if reset:
             if shape is not None:
                 warn_of_channels_last(shape)
-            self.input_shape_ = self._row_shape(shape or expected or (rows.shape[1],))
+            self.input_shape_: tuple[int, ...] = self._row_shape(
+                shape or expected or (rows.shape[1],)
+            )
             if np.prod(self.input_shape_) != rows.shape[1]:
                 raise ValueError(
                     f"input_shape={self.input_shape_} has {np.prod(self.input_shape_)} numbers; "
@@ -334,7 +334,7 @@ class BaseDetector(OutlierMixin, Parametrized):
 
     def _given_shape(self) -> tuple[int, ...] | None:
         """Return the parameter input_shape as a tuple, or None."""
-        given = getattr(self, "input_shape", None)
+        given: Sequence[int] | None = getattr(self, "input_shape", None)
         if given is None:
             return None
         shape = tuple(given)
@@ -374,7 +374,7 @@ class BaseDetector(OutlierMixin, Parametrized):
         if scores is not None:
             self._check_finite(scores, X)
         # The sign is flipped here and in score_samples.
-        self.offset_ = -self._threshold(scores, y)
+        self.offset_: float = -self._threshold(scores, y)
         if not np.isfinite(self.offset_):
             raise ValueError(
                 f"The threshold of {type(self).__name__} became {self.offset_}; expected a finite "

@@ -136,12 +136,11 @@ class HeatmapDisplay:
         ValueError
             If X is a table, or the shapes do not fit together.
         """
-        from sklearn.pipeline import Pipeline
-
         detector, features = estimator, X
-        if isinstance(estimator, Pipeline):
-            detector = estimator[-1]
-            if len(estimator) > 1 and hasattr(detector, "explain"):
+        steps = getattr(estimator, "steps", None)
+        if steps:
+            detector = steps[-1][1]
+            if len(steps) > 1 and hasattr(detector, "explain"):
                 features = estimator[:-1].transform(X)
         if not hasattr(detector, "explain"):
             raise TypeError(

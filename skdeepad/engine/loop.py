@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from skdeepad.engine.batches import Sampler
+from skdeepad.engine.batches import Rows, Sampler
 from skdeepad.engine.graphs import CudaRecorder, ReplayedSteps
 from skdeepad.engine.objective import Batch, Objective, Turn
 from skdeepad.engine.runtime import (
@@ -22,7 +22,7 @@ from skdeepad.engine.runtime import (
     threads_for,
 )
 from skdeepad.engine.scoring import held_out_loss, multiplications
-from skdeepad.engine.stage import Stage, Training
+from skdeepad.engine.stage import Observer, Record, Stage, Training
 from skdeepad.engine.trial import same_memory, try_objective
 
 # Noise is drawn for several steps at once, as many as need about this many numbers.
@@ -32,19 +32,29 @@ _NOISE_NUMBERS = 2**18
 class Member:
     """A training on its way through the loop: its draws, its best state, its record."""
 
+    stage: Stage
+    objective: Objective
+    rows: Rows
+    validation: Rows | None
+    observer: Observer
+    record: Record
+
     def __init__(self, training: Training) -> None:
         self.stage, self.objective = training.stage, training.stage.objective
         self.rows, self.validation = training.rows, training.validation
         self.observer, self.record = training.observer, training.record
         # Two streams: on a CPU the same seed would give order and noise the same numbers.
-        self.order = private_generator(training.seed)
-        self.noise = private_generator(training.seed + 1, self.rows.device)
+        self.order: torch.Generator = private_generator(training.seed)
+        self.noise: torch.Generator = private_generator(training.seed + 1, self.rows.device)
         stage = self.stage
-        self.sampler = Sampler(self.rows.labels(), stage.batch_size, stage.anomaly_fraction)
-        self.n_epochs = stage.resolved_epochs(self.sampler.steps)
-        self.best = _Best(self.objective, stage.tol)
-        self.multiplications = stage.batch_size * multiplications(self.objective, self.rows)
-        self.running = True
+        self.sampler: Sampler = Sampler(
+            self.rows.labels(), stage.batch_size, stage.anomaly_fraction
+        )
+        self.n_epochs: int = stage.resolved_epochs(self.sampler.steps)
+        self.best: _Best = _Best(self.objective, stage.tol)
+        n_of_row = multiplications(self.objective, self.rows)
+        self.multiplications: float = stage.batch_size * n_of_row
+        self.running: bool = True
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
@@ -74,8 +84,10 @@ class Member:
     def epoch_ends(self, epoch: int, losses: dict[str, float]) -> set[str]:
         """Update what is fitted, and note the epoch; return the turns to be cleared."""
         self.record.n_epochs = epoch + 1
-        with self.hook("after_epoch"):
-            to_clear = set(self.objective.after_epoch(epoch, self.rows, losses) or ())
+        to_clear: set[str] = set()
+        if getattr(self.objective.after_epoch, "__func__", None) is not Objective.after_epoch:
+            with self.hook("after_epoch"):
+                to_clear = set(self.objective.after_epoch(epoch, self.rows, losses) or ())
         if self.validation is not None:
             loss = held_out_loss(self.objective, self.validation)
             losses["validation_loss"] = self.best.update(loss)
@@ -102,9 +114,10 @@ class _Best:
     """The state (all parameters and buffers) at the lowest loss on held-out rows."""
 
     def __init__(self, objective: Objective, tol: float) -> None:
-        self.objective, self.tol = objective, tol
-        self.loss = float("inf")
-        self.epochs_without_progress = 0
+        self.objective: Objective = objective
+        self.tol: float = tol
+        self.loss: float = float("inf")
+        self.epochs_without_progress: int = 0
         self.state: list[Tensor] = []
 
     def _tensors(self) -> list[Tensor]:
@@ -145,8 +158,8 @@ class TurnOptimizer(ABC):
 
     def __init__(self, turn: Turn, members: Sequence[Member]) -> None:
         self.turn = turn
-        self.totals = torch.zeros(len(members), device=members[0].rows.device)
-        self.taken = 0
+        self.totals: Tensor = torch.zeros(len(members), device=members[0].rows.device)
+        self.taken: int = 0
 
     def is_due(self, step: int) -> bool:
         """Tell whether the turn is taken at a step."""
@@ -183,7 +196,7 @@ class Model(ABC):
 
     def __init__(self, members: Sequence[Member]) -> None:
         self.members = members
-        self.objective = members[0].objective
+        self.objective: Objective = members[0].objective
 
     @abstractmethod
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
