@@ -74,7 +74,7 @@ class Fit:
         head = self.estimator[:-1]
         parts = (self.rows, None if self.y is None else np.asarray(self.y))
         given = [None if part is None else part.tobytes() for part in parts]
-        key = _content(head), id(self.X), *given
+        key = content_of(head), id(self.X), *given
         if key not in heads:
             heads[key] = self._transformed(head)
         head, self.X, self.error = heads[key]
@@ -89,6 +89,10 @@ class Fit:
             return head, None, error
         finally:
             self.seconds += time.perf_counter() - started
+
+    def given(self) -> tuple[Any, Any]:
+        """Return the rows that are meant, and their labels."""
+        return self._chosen(), self.y
 
     def _chosen(self) -> Any:
         return self.X if self.rows is None else _safe_indexing(self.X, self.rows)
@@ -186,12 +190,12 @@ def last_step(estimator: Any) -> Any:
     return estimator.steps[-1][1] if is_pipeline(estimator) else estimator
 
 
-def _content(head: Any) -> Any:
-    """Return what is equal for transformers that would be fitted alike."""
+def content_of(value: Any) -> Any:
+    """Return what is equal for values that are alike."""
     try:
-        return joblib.hash(head)
-    except (PicklingError, AttributeError, TypeError):  # a lambda, say: like nothing else
-        return object()
+        return joblib.hash(value)
+    except (PicklingError, AttributeError, TypeError):  # a lambda, say: like itself alone
+        return id(value)
 
 
 def why_not_stacked(

@@ -84,11 +84,12 @@ class MapObjective(PreparedObjective):
         masks = batch.x[:, self.channels]  # (n, h, w)
         # A heat map spreads a number over an area of stride x stride: back to the map's units.
         heat = self.upsample(maps) * (self.fields[0].stride * self.fields[1].stride)
-        of_pixels = losses.hypersphere_classification(
-            heat, torch.where(masks > 0.5, -1, 1), **self.numbers()
-        )
+        marked = (masks > 0.5).to(heat.dtype)
+        inside, outside = ((heat * part).flatten(1).mean(1) for part in (marked, 1 - marked))
+        # One logarithm for all of a defect: one a pixel would weigh it by its area.
+        of_pixels = self.eta * (outside + losses.minus_log_one_minus_exp(inside))
         annotated = (batch.y < 0) & (masks[:, 0, 0] >= 0)
-        return torch.where(annotated, of_pixels.flatten(1).mean(1), of_image)
+        return torch.where(annotated, of_pixels, of_image)
 
     def _with_masks(self, batch: Batch, masks: Tensor | None) -> Batch:
         if masks is None:
@@ -116,9 +117,15 @@ class FCDD(LabelParameters, DeepDetector):
     image's size: each number of :math:`A(x)` is spread as a Gaussian around the centre of its
     receptive field, which is computed from the network's layers.
 
-    Where ``fit`` is given masks of labeled anomalies, their loss is the mean over pixels of the
-    same terms: :math:`-\eta \log(1 - e^{-A'})` on the anomaly's pixels and :math:`\eta \, A'` on
-    the others, :math:`A'` being the heat map in the units of :math:`A`.
+    Where ``fit`` is given masks of labeled anomalies, 1 on their pixels and 0 on the others, the
+    loss of an annotated one is
+
+    .. math::
+
+        \eta \, \overline{(1 - M) \, A'} - \eta \log \left( 1 - e^{-\overline{M A'}} \right),
+
+    with the mask :math:`M`, the heat map :math:`A'` in the units of :math:`A`, and means over all
+    pixels of the image.
 
     Without labeled anomalies, synthetic ones stand in, made anew of every second image in each
     batch: confetti, blobs pasted in, whose masks are known (:func:`skdeepad.synthetic.confetti`).

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral
 from typing import Any, Literal, Self
 
 import numpy as np
+from joblib import parallel_config
 from numpy.typing import ArrayLike
 from sklearn import get_config
 from sklearn.base import clone
@@ -22,8 +22,9 @@ from sklearn.model_selection import (
 from sklearn.model_selection._search import BaseSearchCV  # what both derive from
 from sklearn.utils import _safe_indexing, indexable  # documented, despite the first one's name
 from sklearn.utils._param_validation import Interval
+from sklearn.utils.validation import _num_samples
 
-from skdeepad.stacking import Fit, fit_together, last_step, why_not_stacked
+from skdeepad.stacking import Fit, content_of, fit_together, last_step, why_not_stacked
 
 Scoring = str | Callable[..., Any] | Sequence[str] | Mapping[str, Any] | None
 
@@ -70,12 +71,26 @@ class _StackedSearch:
         if all(reasons):
             self._tell(reasons[0] if reasons else "there are none")
             judging = _Judging(self, self.estimator, candidates, splits, self.n_jobs)
+            judging.fit(X, y, **params)
         else:
+            by_fold = [_rows_key(*fit.given()) for fit in fits[: len(splits)]]
+            keys = [
+                (_parameters_key(fit.estimator), by_fold[number % len(splits)])
+                for number, fit in enumerate(fits)
+            ]
             fit_together(fits, max_models=self.max_models, n_jobs=self.n_jobs, verbose=self.verbose)
-            # In order, whatever joblib has been told to do.
-            looked_up = _looked_up(self.estimator, fits)
-            judging = _Judging(self, looked_up, candidates, splits, n_jobs=1)
-        judging.fit(X, y, **params)
+            trained = _Trained(fits, keys, _num_samples(X))
+            judging = _Judging(self, trained.estimator(self.estimator), candidates, splits, 1)
+            # Here, whatever backend joblib has been told to use: elsewhere there are no models.
+            with parallel_config("sequential"):
+                judging.fit(X, y, **params)
+            if trained.missing:
+                raise RuntimeError(
+                    f"{type(self).__name__} has no model for {trained.missing[0]}, one of "
+                    f"{len(trained.missing)} that it should have trained. This is a fault of "
+                    "skdeepad, or of an estimator whose parameters change when it is cloned: use "
+                    "GridSearchCV."
+                )
         found = {name: value for name, value in vars(judging).items() if name.endswith("_")}
         if self.scoring is None:
             found["scorer_"] = check_scoring(self.estimator)
@@ -134,28 +149,64 @@ class _Judging(BaseSearchCV):
         evaluate_candidates(self.candidates)
 
 
-def _looked_up(estimator: Any, fits: Iterable[Fit]) -> Any:
-    """Return a copy of an estimator whose ``fit`` takes over the next fit, as long as there is one.
+class _Trained:
+    """Models that have been trained, by what they are: parameters and rows.
 
-    A search clones it for each candidate and fold, in the order of the fits, and once more for the
-    refit.
+    Parameters
+    ----------
+    fits : list of Fit
+        Done.
+    keys : list of hashable
+        Of each: what its parameters and its rows were before it was fitted.
+    n_samples : int
+        Number of all rows, which the best candidate is fitted to at last.
     """
-    own_class = type(estimator)
-    waiting = deque(fits)
 
-    def fit(self: Any, X: Any, y: Any = None) -> Any:
-        self.__class__ = own_class  # scorers and users see nothing but the real one
-        if not waiting:
-            return self.fit(X, y)
-        done = waiting.popleft()
-        if done.error is not None:
-            raise done.error
-        vars(self).update(vars(done.estimator))
-        return self
+    def __init__(self, fits: list[Fit], keys: list[Any], n_samples: int) -> None:
+        self.fits: dict[Any, list[Fit]] = {}
+        self.n_samples = n_samples
+        self.missing: list[str] = []
+        for key, fit in zip(keys, fits, strict=True):
+            self.fits.setdefault(key, []).append(fit)
 
-    looked_up = clone(estimator)
-    looked_up.__class__ = type(own_class.__name__, (own_class,), {"fit": fit})
-    return looked_up
+    def estimator(self, like: Any) -> Any:
+        """Return an unfitted copy of an estimator whose ``fit`` takes over what was trained.
+
+        A search clones it for each candidate and fold, and once more for the refit.
+        """
+        own_class = type(like)
+
+        def fit(self_: Any, X: Any, y: Any = None) -> Any:
+            self_.__class__ = own_class  # scorers and users see nothing but the real one
+            waiting = self.fits.get((_parameters_key(self_), _rows_key(X, y)), [])
+            if waiting:
+                done = waiting.pop(0)
+                if done.error is not None:
+                    raise done.error
+                vars(self_).update(vars(done.estimator))
+                return self_
+            if _num_samples(X) != self.n_samples:
+                self.missing.append(repr(self_))
+            return self_.fit(X, y)
+
+        looked_up = clone(like)
+        looked_up.__class__ = type(own_class.__name__, (own_class,), {"fit": fit})
+        return looked_up
+
+
+def _parameters_key(estimator: Any) -> Any:
+    """Return what is equal for estimators of equal parameters."""
+    leaves = {
+        name: value
+        for name, value in estimator.get_params().items()
+        if not hasattr(value, "get_params") and not name.endswith("steps")
+    }
+    return tuple((name, content_of(leaves[name])) for name in sorted(leaves))
+
+
+def _rows_key(X: Any, y: Any) -> Any:
+    """Return what is equal for equal rows and labels."""
+    return content_of(X), content_of(None if y is None else np.asarray(y))
 
 
 class StackedGridSearchCV(_StackedSearch, GridSearchCV):
