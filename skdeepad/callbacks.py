@@ -82,12 +82,9 @@ class StageObserver(Observer):
             task = self.fit.task.subcontext(task_name=self.name, max_subtasks=n_epochs)
             self.task = self.fit.begin(task)
         estimator = self.fit.estimator
-        self.bar = tqdm(
-            total=n_epochs,
-            desc=f"{type(estimator).__name__} {self.name}",
-            unit="epoch",
-            disable=not estimator.verbose,
-        )
+        if estimator.verbose:  # a bar that shows nothing would start a thread as well
+            name = f"{type(estimator).__name__} {self.name}"
+            self.bar = tqdm(total=n_epochs, desc=name, unit="epoch")
         return n_epochs
 
     def epoch_begins(self) -> None:
@@ -97,10 +94,10 @@ class StageObserver(Observer):
 
     def epoch_ends(self, record: Record) -> bool:
         """Close an epoch; True ends the stage."""
-        self.bar.set_postfix(
-            {name: values[-1] for name, values in record.losses.items()}, refresh=False
-        )
-        self.bar.update()
+        if self.bar is not None:
+            last = {name: values[-1] for name, values in record.losses.items()}
+            self.bar.set_postfix(last, refresh=False)
+            self.bar.update()
         # A callable: the copy it makes is made only if a callback asks for it.
         if self.fitted_now is not None:
             self.fitted = partial(self.fitted_now, record)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from numbers import Real
 from typing import Any
 
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 
 from skdeepad.notices import LabelWarning, warn
 
+UNSCALED = 1000
+"""How far columns may lie apart before one is warned of them."""
 LABELS = "+1 for normal, 0 for unlabeled, -1 for anomalous rows"
 
 
@@ -54,12 +57,118 @@ def as_table(X: Any) -> tuple[Any, tuple[int, ...] | None]:
     ((2, 192), (3, 8, 8))
     """
     X = on_host(X)
+    refuse_lossy(X, "X")
     if isinstance(X, list | tuple) and len(X) and len(_shape(X[0])) > 1:
         X = _stacked(X)
     shape = tuple(getattr(X, "shape", ()))
     if len(shape) < 3:
         return X, None
     return np.asarray(X).reshape(shape[0], math.prod(shape[1:])), shape[1:]
+
+
+def refuse_lossy(values: Any, name: str) -> None:
+    """Refuse what would lose its meaning on the way to numbers: masks, dates, text.
+
+    Parameters
+    ----------
+    values : object
+        What was passed as X or y.
+    name : str
+        "X" or "y".
+
+    Raises
+    ------
+    ValueError
+        If values are masked, or X holds dates or columns of text.
+    """
+    if np.ma.is_masked(values):
+        raise ValueError(
+            f"{name} holds {np.ma.count_masked(values)} masked values, whose masks would be lost: "
+            f"expected an array without. Fill them, for example by {name}.filled(0) for "
+            "unlabeled rows or an imputer for features, or leave these rows out."
+        )
+    if name != "X":
+        return
+    if getattr(getattr(values, "dtype", None), "kind", "") in "mM":
+        raise ValueError(
+            f"X holds dates or times ({values.dtype}): expected numbers. Turn them into features, "
+            "for example seconds since a start, the hour, the day of the week."
+        )
+    columns = getattr(values, "columns", None)
+    if columns is None:
+        return
+    kinds = {str(column): str(values[column].dtype) for column in columns}
+    strange = {
+        column: kind
+        for column, kind in kinds.items()
+        if re.match(r"(?i)(date|time|duration|str|object|categ|enum|utf8)", kind)
+        and not _holds_numbers(values[column])
+    }
+    if strange:
+        listed = ", ".join(f"{column!r} ({kind})" for column, kind in list(strange.items())[:5])
+        raise ValueError(
+            f"X has columns that are no numbers, could not convert: {listed}. Encode them, for "
+            "example by a ColumnTransformer with OneHotEncoder for text and a FunctionTransformer "
+            "for dates."
+        )
+
+
+def _holds_numbers(column: Any) -> bool:
+    """Tell whether a column of objects can be read as numbers."""
+    try:
+        return np.asarray(column).dtype.kind != "M" and bool(
+            np.asarray(column, dtype=np.float64).size
+        )
+    except (TypeError, ValueError):
+        return False
+
+
+def warn_of_scales(X: NDArray[Any], columns: NDArray[Any], images: bool) -> None:
+    """Warn of tables and images that nobody has scaled, and of columns float32 cannot hold.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Rows as they were passed.
+    columns : ndarray of shape (n_features,)
+        Names of the columns, or their numbers.
+    images : bool
+        Whether rows are images.
+    """
+    if images:
+        if X.max() > 16 and (X == np.round(X)).all():
+            warn(
+                f"X holds images of whole numbers up to {X.max():.0f}: networks learn badly from "
+                "them. Divide them, for example by 255."
+            )
+        return
+    deviation, mean = X.std(axis=0), np.abs(X.mean(axis=0))
+    largest = np.abs(X).max(axis=0)
+    varies = deviation > 1e-12 * largest
+    lost = varies & (deviation < 8 * np.finfo(np.float32).eps * largest)
+    if lost.any():
+        named = ", ".join(map(str, columns[lost][:5]))
+        warn(
+            f"float32, which networks compute in, cannot hold what varies in columns {named}: "
+            "values up to "
+            f"{largest[lost].max():.3g} with deviations from {deviation[lost].min():.3g} on. "
+            "Standardize them in float64 first, for example with StandardScaler."
+        )
+        return
+    if not varies.any():
+        return
+    ratio = deviation[varies].max() / deviation[varies].min()
+    offset = (mean[varies] / deviation[varies]).max()
+    if ratio > UNSCALED or offset > UNSCALED:
+        told = (
+            f"deviations of columns differ by a factor of {ratio:.3g}"
+            if ratio > UNSCALED
+            else f"a column's mean is {offset:.3g} times its deviation"
+        )
+        warn(
+            f"X is not scaled: {told}. Distances then depend on few columns. Standardize it first, "
+            "for example with StandardScaler in a pipeline."
+        )
 
 
 def _shape(row: Any) -> tuple[int, ...]:
@@ -165,6 +274,7 @@ def check_labels(y: Any, n_samples: int, *, for_training: bool = True) -> NDArra
     """
     if y is None:
         return np.zeros(n_samples, dtype=np.int8)
+    refuse_lossy(y, "y")
     y = np.asarray(on_host(y))
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]

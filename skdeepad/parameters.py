@@ -155,26 +155,35 @@ class Parametrized(BaseEstimator):
         return makes[value]() if known else value
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_skdeepad_version": _version()}
+        return {**super().__getstate__(), "_versions": _versions()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
-        saved, running = state.pop("_skdeepad_version", "an unknown version"), _version()
+        saved, running = state.pop("_versions", {}), _versions()
         # The class attribute, which is the default, would answer for them in silence.
         missing = {each.name: each.default for each in fields(type(self)) if each.name not in state}
         if saved != running or missing:
+            of_file, of_now = _in_words(saved), _in_words(running)
             without = ", ".join(f"{name}={value!r}" for name, value in missing.items())
             warn(
-                f"This {type(self).__name__} was saved by skdeepad {saved}, and this is {running}"
+                f"This {type(self).__name__} was saved with {of_file}, and this is {of_now}"
                 + (f"; what it does not know is taken from the defaults: {without}" * bool(missing))
-                + ". It may score differently. Fit it anew, or load it with the version it is of."
+                + ". It may score differently. Fit it anew, or load it with the versions it is of."
             )
         super().__setstate__(missing | state)
 
 
-def _version() -> str:
-    package, *_ = __name__.partition(".")
-    return str(sys.modules[package].__version__)
+def _versions() -> dict[str, str]:
+    """Return the versions that scores depend on."""
+    packages = {"skdeepad": "skdeepad", "torch": "torch", "scikit-learn": "sklearn"}
+    loaded = {name: sys.modules.get(module) for name, module in packages.items()}
+    return {name: str(module.__version__) for name, module in loaded.items() if module is not None}
+
+
+def _in_words(versions: dict[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items()) or (
+        "an unknown version of skdeepad"
+    )
 
 
 def _own_annotations(cls: type) -> list[str]:

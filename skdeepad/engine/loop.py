@@ -20,6 +20,7 @@ from skdeepad.engine.runtime import (
     matmul_precision,
     private_generator,
     threads_for,
+    threads_of_this_process,
 )
 from skdeepad.engine.scoring import held_out_loss, multiplications
 from skdeepad.engine.stage import Observer, Record, Stage, Training
@@ -218,12 +219,13 @@ def run(members: Sequence[Member], as_model: type[Model]) -> None:
     """
     completed = False
     try:
-        for member in members:
-            member.start()
-        try_objective(members[0].objective, members[0].rows)  # the others are like it
-        _run_epochs(as_model(members))
-        for member in members:
-            member.finish()
+        with threads_of_this_process():
+            for member in members:
+                member.start()
+            try_objective(members[0].objective, members[0].rows)  # the others are like it
+            _run_epochs(as_model(members))
+            for member in members:
+                member.finish()
         completed = True
     finally:
         for member in members:

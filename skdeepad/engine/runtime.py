@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import random
 import threading
 from collections.abc import Callable, Iterator
@@ -16,6 +17,9 @@ _SMALL_STEP = 2**26
 # Re-entrant: a callback may fit another detector in the same thread.
 _GLOBAL_RNG = threading.RLock()
 _BORROWED = threading.local()
+# Whether this process was forked from one whose torch had several threads. They are not here, and
+# work that is handed to them would never come back.
+_forked = False
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -104,6 +108,22 @@ class _OneThread(threading.local):
 _ONE_THREAD = _OneThread()
 
 
+def _after_fork() -> None:
+    """In a forked child: another thread, which is not here, may hold a lock."""
+    global _forked, _GLOBAL_RNG
+    _forked = _forked or torch.get_num_threads() > 1
+    _GLOBAL_RNG = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def threads_of_this_process() -> AbstractContextManager[None]:
+    """Keep to one thread in a child that was forked from a process with several."""
+    return _ONE_THREAD if _forked else nullcontext()
+
+
 def threads_for(multiplications: float, device: torch.device) -> AbstractContextManager[None]:
     """Keep small steps on one CPU thread.
 
@@ -111,7 +131,7 @@ def threads_for(multiplications: float, device: torch.device) -> AbstractContext
     sums do not depend on how many threads a process has, so that a fit gives the same bits in a
     joblib worker. Larger steps take the threads that torch has.
     """
-    small = device.type == "cpu" and multiplications <= _SMALL_STEP
+    small = device.type == "cpu" and (_forked or multiplications <= _SMALL_STEP)
     return _ONE_THREAD if small else nullcontext()
 
 

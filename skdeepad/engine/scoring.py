@@ -10,7 +10,7 @@ from torch import Tensor
 
 from skdeepad.engine.batches import Rows
 from skdeepad.engine.objective import Batch, Objective
-from skdeepad.engine.runtime import private_generator, threads_for
+from skdeepad.engine.runtime import private_generator, threads_for, threads_of_this_process
 
 # What a few rows cost little more than one: as many as take about this many multiplications,
 # at most.
@@ -51,6 +51,11 @@ def score(objective: Objective, rows: Rows, method: str = "score") -> Tensor:
     >>> score(objective, rows).shape
     torch.Size([200])
     """
+    with threads_of_this_process():
+        return _scored(objective, rows, method)
+
+
+def _scored(objective: Objective, rows: Rows, method: str) -> Tensor:
     result = _in_slices(objective, rows, method).cpu()  # one copy back
     overflown = ~torch.isfinite(result.flatten(1) if result.dim() > 1 else result[:, None]).all(1)
     if overflown.any():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -34,12 +35,21 @@ _POINTWISE = (
     nn.Tanh,
 )
 _SLIDING = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
-_TRACING = threading.Lock()  # two at a time would undo each other's changes of torch
+_tracing = threading.Lock()  # two at a time would undo each other's changes of torch
 _POINTWISE_FUNCTIONS = {
     *("add", "iadd", "sub", "mul", "imul", "truediv", "neg", "cat", "concat", "clone"),
     *("relu", "relu_", "leaky_relu", "elu", "gelu", "silu", "sigmoid", "tanh", "softplus"),
     *("dropout", "square", "sqrt", "abs", "exp", "log1p", "contiguous"),
 }
+
+
+def _after_fork() -> None:
+    global _tracing
+    _tracing = threading.Lock()  # a thread that is not here may hold the old one
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class Field(NamedTuple):
@@ -114,7 +124,7 @@ def receptive_field(network: nn.Module) -> tuple[Field, Field]:
     if isinstance(network, _POINTWISE + _SLIDING):
         network = nn.Sequential(network)  # a layer alone would be followed into its functions
     try:
-        with _TRACING:
+        with _tracing:
             graph = _Tracer().trace(network)
     except Exception as error:
         raise ValueError(
