@@ -10,6 +10,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from textwrap import fill
 from typing import Any, Self, dataclass_transform
 
+import numpy as np
 from sklearn.base import BaseEstimator
 
 from skdeepad.notices import warn
@@ -150,6 +151,7 @@ class Parametrized(BaseEstimator):
     def _part(self, name: str, value: Any = MISSING) -> Any:
         """Return a part, or what a value of its parameter stands for."""
         value = getattr(self, name) if value is MISSING else value
+        value = bool(value) if isinstance(value, np.bool_) else value  # from an array of them
         makes = _parts(type(self))[name]
         known = isinstance(value, bool | None) and value in makes
         return makes[value]() if known else value

@@ -60,7 +60,7 @@ MUST_NOT_IMPORT = {
     "base": {"torch"},
     "inputs": {"torch", "sklearn"},
     "notices": {"torch", "sklearn", "numpy"},
-    "parameters": {"torch", "numpy"},
+    "parameters": {"torch"},
     "compute": {"torch", "numpy"},
     "augmentation": {"sklearn", "numpy"},
     "solvers": {"torch"},
