@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from numbers import Real
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -35,6 +35,11 @@ class MapObjective(PreparedObjective):
     Training images may have one more channel: the mask of a labeled anomaly, 1 on its pixels and 0
     on the others, or -1 everywhere where there is none.
     """
+
+    channels: int
+    sides: list[int]
+    fields: tuple[networks.Field, networks.Field]
+    kernel: Tensor
 
     def __init__(
         self,
@@ -324,4 +329,5 @@ class FCDD(LabelParameters, DeepDetector):
 
     def _keep(self, objective: Objective) -> None:
         super()._keep(objective)
-        self.receptive_field_ = objective.fields
+        fields = cast(MapObjective, objective).fields
+        self.receptive_field_: tuple[networks.Field, networks.Field] = fields
