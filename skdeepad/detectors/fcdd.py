@@ -9,13 +9,13 @@ from typing import Any, Literal, cast
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 from torch.nn import functional
 
 from skdeepad import losses, networks
+from skdeepad.base import checks_parameters
 from skdeepad.deep import IS_NETWORK, NETWORK_IN_WORDS, DeepDetector, Network
 from skdeepad.engine import Batch, Objective, Rows, Stage
 from skdeepad.inputs import on_host
@@ -210,7 +210,7 @@ class FCDD(LabelParameters, DeepDetector):
     _paper_source = 'Ruff, "Deep One-Class Learning", thesis, section 3.1 and appendix B.2.'
     _paper_note = "Augmentation of images is not among them: pass ``augment``."
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @checks_parameters
     def fit(self, X: ArrayLike, y: ArrayLike | None = None, masks: ArrayLike | None = None) -> FCDD:
         """Learn from unlabeled images, and from whatever labels and masks there are.
 

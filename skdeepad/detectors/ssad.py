@@ -8,12 +8,11 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight
 
-from skdeepad.base import BaseDetector
+from skdeepad.base import BaseDetector, checks_parameters
 from skdeepad.notices import CollapseWarning, warn
 from skdeepad.parameters import parameter
 from skdeepad.solvers import Kernel, SSADDual, largest_kappa, solve_ssad
@@ -196,7 +195,7 @@ class SSAD(BaseDetector):
 
     _own_boundary = r"the threshold is :math:`\rho`"
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @checks_parameters
     def fit(
         self,
         X: ArrayLike,
