@@ -36,6 +36,7 @@ MAY_IMPORT = {
     "deep": {"base", "callbacks", "compute", "engine", "networks", "parameters"},
     "stacking": {"base", "callbacks", "engine"},
     "model_selection": {"inputs", "notices", "stacking"},
+    "testing": {"base", "deep", "stacking"},
     "base": {"inputs", "notices", "parameters"},
     "callbacks": {"engine"},
     "compute": {"parameters"},
