@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,6 +30,7 @@ __all__ = [
     "CollapseWarning",
     "LabelWarning",
     "check_labels",
+    "checks_parameters",
     "fitted_state",
     "kept_on_failure",
     "learns_from_labels",
@@ -37,6 +38,9 @@ __all__ = [
     "restore_fitted_state",
     "shape_within",
 ]
+
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
 def fitted_state(estimator: Any) -> dict[str, Any]:
@@ -107,6 +111,11 @@ def shape_within(estimator: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
     return own if len(shape) == 1 and getattr(estimator, "input_shape", None) is not None else shape
 
 
+def checks_parameters(fit: _Method) -> _Method:
+    """Have a method ``fit`` check the parameters first: scikit-learn's decorator, with types."""
+    return _fit_context(prefer_skip_nested_validation=True)(fit)
+
+
 class BaseDetector(OutlierMixin, Parametrized):
     """Base class of all detectors.
 
@@ -130,7 +139,7 @@ class BaseDetector(OutlierMixin, Parametrized):
     # Whether the method learns from labels beyond leaving out labeled anomalies.
     _learns_from_labels: ClassVar[Any] = True
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @checks_parameters
     def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> Self:
         """Learn from unlabeled rows and from whatever labels there are.
 

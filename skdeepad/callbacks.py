@@ -11,7 +11,7 @@ from tqdm import tqdm
 from skdeepad.engine import Observer, Record
 
 try:
-    from sklearn.callback import CallbackSupportMixin
+    from sklearn.callback import CallbackSupportMixin as CallbackSupportMixin
 except ImportError:  # scikit-learn < 1.9 has no callbacks
 
     class CallbackSupportMixin:  # type: ignore[no-redef]
@@ -31,6 +31,10 @@ class FitObserver:
     X, y : object
         Training data as the user passed them, for callbacks that ask for them.
     """
+
+    estimator: Any
+    X: Any
+    y: Any
 
     def __init__(self, estimator: Any, X: Any, y: Any) -> None:
         self.estimator, self.X, self.y = estimator, X, y
@@ -65,6 +69,10 @@ class FitObserver:
 
 class StageObserver(Observer):
     """Follows one stage; the engine calls it."""
+
+    fit: FitObserver
+    name: str
+    fitted_now: Callable[[Record], Any] | None
 
     def __init__(
         self, fit: FitObserver, name: str, fitted_now: Callable[[Record], Any] | None

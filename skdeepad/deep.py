@@ -176,7 +176,7 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
     )
     verbose: int = parameter(default=0, constraint=["verbose"], doc="Whether to show progress.")
 
-    _dtype = np.float32
+    _dtype: ClassVar[Any] = np.float32
     # What `with_paper_settings` passes, and where that is from.
     _paper_settings: ClassVar[dict[str, Any]] = {
         "n_epochs": 150,
@@ -198,7 +198,7 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if "with_paper_settings" not in vars(cls):
-            cls.with_paper_settings = _paper_constructor(cls)
+            cls.with_paper_settings = _paper_constructor(cls)  # type: ignore[method-assign]
         if cls.__doc__:
             cls.__doc__ = cls.__doc__.replace("    {attributes}", _ATTRIBUTES)
 
@@ -250,7 +250,7 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
     def _fit_rows(self, X: Any, y: Any, **more: Any) -> Self:
         return super()._fit_rows(X, y, observer=FitObserver(self, X, y), **more)
 
-    def _fit(
+    def _fit(  # type: ignore[override]  # _fit_rows passes the observer
         self, X: NDArray[Any], y: NDArray[np.int8], observer: FitObserver, **more: Any
     ) -> NDArray[np.float64]:
         """Place the rows, train one stage after the other, and score the rows where they lie."""
@@ -264,7 +264,7 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
     def _placed(self, X: NDArray[Any], y: NDArray[np.int8], place: Any = Rows.place) -> Rows:
         """Put rows on the device."""
         self._validate_parts()
-        self.device_ = engine.resolve_device(self.device)
+        self.device_: torch.device = engine.resolve_device(self.device)
         return place(X, y, self.input_shape_, self.device_, self._part("compute").stream)
 
     def _validate_parts(self) -> None:
@@ -302,8 +302,10 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
         return self._scores(rows)
 
     def _note(self, trainings: list[Training]) -> None:
-        self.history_ = {each.stage.name: copy.deepcopy(each.record.losses) for each in trainings}
-        self.n_epochs_ = trainings[-1].record.n_epochs
+        self.history_: dict[str, dict[str, list[float]]] = {
+            each.stage.name: copy.deepcopy(each.record.losses) for each in trainings
+        }
+        self.n_epochs_: int = trainings[-1].record.n_epochs
 
     def _why_not_stacked(self) -> str | None:
         """Say why this detector cannot be trained as one with others, or return None."""
@@ -320,8 +322,8 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
 
     def _keep(self, objective: Objective) -> None:
         """Make a trained objective the fitted state."""
-        self._objective_ = objective
-        self.network_ = objective.network
+        self._objective_: Objective = objective
+        self.network_: nn.Module = objective.network
 
     def _fitted_now(
         self, trainings: list[Training], rows_in: Rows, rows: Rows, record: Record

@@ -77,6 +77,8 @@ class PreparedObjective(Objective):
     {'eta': tensor(2.)}
     """
 
+    preparation: Preparation
+    number_names: tuple[str, ...]
     input_noise: Tensor
     noise_scale: Tensor
 
@@ -198,6 +200,9 @@ class DistanceObjective(PreparedObjective):
     torch.Size([3])
     """
 
+    row_loss: Callable[..., Tensor]
+    radial: Callable[[Tensor], Tensor]
+    centered: bool
     center: Tensor
 
     def __init__(
@@ -281,6 +286,9 @@ class ReconstructionObjective(Objective):
     >>> objective.encode(torch.zeros(3, 4)).shape
     torch.Size([3, 2])
     """
+
+    network: nn.Module
+    decoder: nn.Module
 
     def __init__(self, network: nn.Module, decoder: nn.Module) -> None:
         super().__init__()

@@ -8,8 +8,9 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from textwrap import fill
-from typing import Any, Self, dataclass_transform
+from typing import Any, ClassVar, Self, dataclass_transform
 
+import numpy as np
 from sklearn.base import BaseEstimator
 
 from skdeepad.notices import warn
@@ -105,13 +106,7 @@ class Parametrized(BaseEstimator):
             return
         _restate_inherited(cls)
         dataclass(eq=False, repr=False, kw_only=True, match_args=False)(cls)
-        # What a class says in a dict, as scikit-learn's do, holds unless a field says it.
-        stated = vars(cls).get("_parameter_constraints", {})
-        cls._parameter_constraints = stated | {
-            each.name: each.metadata["constraint"]
-            for each in fields(cls)
-            if each.metadata.get("constraint") is not None
-        }
+        _gather_constraints(cls, own)
         cls.__init__.__signature__ = _ordered(cls)  # type: ignore[attr-defined]
         if cls.__doc__:
             cls.__doc__ = cls.__doc__.replace("    {parameters}", _documentation(cls))
@@ -150,6 +145,7 @@ class Parametrized(BaseEstimator):
     def _part(self, name: str, value: Any = MISSING) -> Any:
         """Return a part, or what a value of its parameter stands for."""
         value = getattr(self, name) if value is MISSING else value
+        value = bool(value) if isinstance(value, np.bool_) else value  # from an array of them
         makes = _parts(type(self))[name]
         known = isinstance(value, bool | None) and value in makes
         return makes[value]() if known else value
@@ -161,7 +157,11 @@ class Parametrized(BaseEstimator):
         state = dict(state)
         saved, running = state.pop("_versions", {}), _versions()
         # The class attribute, which is the default, would answer for them in silence.
-        missing = {each.name: each.default for each in fields(type(self)) if each.name not in state}
+        missing = {
+            name: each.default
+            for name, each in inspect.signature(type(self)).parameters.items()
+            if name not in state and each.default is not each.empty
+        }
         if saved != running or missing:
             of_file, of_now = _in_words(saved), _in_words(running)
             without = ", ".join(f"{name}={value!r}" for name, value in missing.items())
@@ -198,33 +198,57 @@ def _restate_inherited(cls: type) -> None:
     for name, inherited in _inherited(cls).items():
         if name in annotations:
             continue
-        default = vars(cls).get(name, inherited.default)
         # dataclass takes the first base's field, also if that one has it from a class above.
-        if name in vars(cls) or _taken_by_dataclass(cls, name) is not inherited:
-            again = {"default": default, "kw_only": inherited.kw_only}
+        taken = _taken_by_dataclass(cls, name)
+        if inherited is None and taken is not None:
+            annotations[name] = ClassVar
+        elif inherited is not None and (name in vars(cls) or taken is not inherited):
+            again = {
+                "default": vars(cls).get(name, inherited.default),
+                "kw_only": inherited.kw_only,
+            }
             setattr(cls, name, field(**again, metadata=inherited.metadata))
             annotations[name] = inherited.type
     cls.__annotations__ = annotations
 
 
-def _inherited(cls: type) -> dict[str, Field[Any]]:
-    """Return by name the fields of the classes above, those that Python's own order finds."""
-    found: dict[str, Field[Any]] = {}
+def _inherited(cls: type) -> dict[str, Field[Any] | None]:
+    """Return by name the fields of the classes above, those that Python's own order finds.
+
+    None stands for a parameter that has been taken away.
+    """
+    found: dict[str, Field[Any] | None] = {}
     for base in filter(is_dataclass, cls.__mro__[1:]):
         declared = {each.name: each for each in fields(base)}
         for name in inspect.get_annotations(base):
-            if name in declared:
-                found.setdefault(name, declared[name])
+            found.setdefault(name, declared.get(name))
     return found
 
 
 def _taken_by_dataclass(cls: type, name: str) -> Field[Any] | None:
-    """Return the field that dataclass would take."""
+    """Return the field that dataclass would take, or None if it would take none."""
     for base in cls.__mro__[1:]:
-        taken: dict[str, Field[Any]] = getattr(base, "__dataclass_fields__", {})
-        if name in taken:
-            return taken[name]
+        if name in getattr(base, "__dataclass_fields__", {}):
+            return next((each for each in fields(base) if each.name == name), None)
     return None
+
+
+def _gather_constraints(cls: type, own: list[str]) -> None:
+    """Set the constraints: of each parameter those of the class that has declared it last.
+
+    A class may also state some in a dict, as scikit-learn's do, in its body.
+    """
+    by_name = {each.name: each.metadata.get("constraint") for each in fields(cls)}
+    stated = vars(cls).get("_parameter_constraints", {})
+    said = {name: by_name[name] or stated.get(name) for name in own}
+    cls._own_constraints = stated | said  # type: ignore[attr-defined]
+    gathered: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        plain = vars(base).get("_parameter_constraints", {})
+        gathered |= vars(base).get("_own_constraints", plain)
+    cls._parameter_constraints = {  # type: ignore[attr-defined]
+        name: gathered[name] for name in by_name if gathered.get(name) is not None
+    }
 
 
 def _refuse_private(cls: type, own: list[str]) -> None:

@@ -18,7 +18,7 @@ from sklearn.utils.validation import _num_samples
 from skdeepad import engine
 from skdeepad.base import fitted_state, restore_fitted_state
 from skdeepad.callbacks import FitObserver
-from skdeepad.engine import Rows
+from skdeepad.engine import Rows, Training
 
 
 class Fit:
@@ -58,12 +58,24 @@ class Fit:
     (True, (60,))
     """
 
+    estimator: Any
+    X: Any
+    y: Any
+    rows: NDArray[np.intp] | None
+    detector: Any
+    # What is known from plan to complete.
+    placed: Rows | None
+    trainings: list[Training]
+    observer: FitObserver | None
+    labels: NDArray[np.int8] | None
+    before: dict[str, Any] | None
+
     def __init__(self, estimator: Any, X: Any, y: Any, rows: NDArray[Any] | None = None) -> None:
         self.estimator, self.X, self.y = estimator, X, y
         self.rows = None if rows is None else np.arange(_num_samples(X))[rows]
         self.detector = last_step(estimator)
         self.error: Exception | None = None
-        self.seconds = 0.0
+        self.seconds: float = 0.0
         self.why_alone: str | None = None
         self.forgets()
 
@@ -165,7 +177,7 @@ class Fit:
     def fails(self, error: Exception) -> None:
         """Note what went wrong; the detector is what it was before."""
         self.error = error
-        restore_fitted_state(self.detector, self.before)
+        restore_fitted_state(self.detector, self.before or {})
 
     def has_training(self, number: int) -> bool:
         """Tell whether there is a training of that number."""
@@ -173,11 +185,8 @@ class Fit:
 
     def forgets(self) -> None:
         """Let go of what was needed for training alone."""
-        self.placed: Any = None
-        self.trainings: Any = None
-        self.observer: Any = None
-        self.labels: Any = None
-        self.before: Any = None
+        self.placed, self.trainings, self.observer = None, [], None
+        self.labels, self.before = None, None
 
 
 def is_pipeline(estimator: Any) -> bool:

@@ -19,7 +19,16 @@ from sklearn.utils._param_validation import Interval, InvalidParameterError
 from torch import nn
 
 import skdeepad
-from skdeepad import FCDD, HSC, SSAD, AutoEncoder
+from skdeepad import (
+    AGAD,
+    SSAD,
+    SSDGM,
+    AutoEncoder,
+    Compute,
+    DeepClassifier,
+    DeepSAD,
+    EarlyStopping,
+)
 from skdeepad.networks import MLP
 
 pytestmark = [
@@ -48,7 +57,6 @@ def to_maps(input_shape):
 
 # The loss of a linear network falls from the first epoch on, on held-out rows too.
 EARLY = {
-    "early_stopping": True,
     "n_epochs": 10,
     "lr": 1e-2,
     "network": linear,
@@ -60,6 +68,13 @@ EARLY = {
 
 
 EARLY_MAPS = {**EARLY, "network": to_maps}
+# Each differs from the one before in one parameter.
+STOPPING = [
+    EarlyStopping(n_iter_no_change=1, tol=1e3),
+    EarlyStopping(n_iter_no_change=3, tol=1e3),
+    EarlyStopping(n_iter_no_change=3),
+    EarlyStopping(n_iter_no_change=3, validation_fraction=0.4),
+]
 
 
 def to_itself(input_shape):
@@ -90,11 +105,8 @@ CHANGES = {
     "anomaly_fraction": ({"anomaly_fraction": 0.25}, [0.5, None]),
     "weight_decay": ({}, [1.0]),
     "clip_grad_norm": ({}, [1e-9]),
-    "early_stopping": ({}, [True]),
-    "validation_fraction": (EARLY, [0.4]),
-    "n_iter_no_change": ({**EARLY, "tol": 1e3, "n_iter_no_change": 3}, [1]),
-    "tol": ({**EARLY, "n_iter_no_change": 1}, [1e3]),
-    "precision": ({}, ["bfloat16"]),
+    "early_stopping": (EARLY, STOPPING),
+    "compute": ({}, [Compute(precision="bfloat16")]),
     "contamination": ({}, [0.3]),
     "random_state": ({}, [1]),
     "eta": ({}, [4.0]),
@@ -110,18 +122,13 @@ CHANGES = {
         {"input_shape": (1, 2, 8), "hidden_layer_sizes": None},
         ["standard", ["flip"], ("crop",), ["color"], ["noise"], ["noise", "flip"], mirrored],
     ),
-    "FCDD.validation_fraction": (EARLY_MAPS, [0.4]),
-    "FCDD.n_iter_no_change": ({**EARLY_MAPS, "tol": 1e3, "n_iter_no_change": 3}, [1]),
-    "FCDD.tol": ({**EARLY_MAPS, "n_iter_no_change": 1}, [1e3]),
+    "FCDD.early_stopping": (EARLY_MAPS, STOPPING),
     "AGAD.input_shape": ({}, [(1, 4, 4)]),
     "AGAD.augment": (
         {"input_shape": (1, 4, 4)},
         ["standard", ["flip"], ("crop",), ["color"], ["noise"], ["noise", "flip"], mirrored],
     ),
     "AGAD.early_stopping": None,  # refused, which is shown in test_agad.py
-    "AGAD.validation_fraction": None,
-    "AGAD.n_iter_no_change": None,
-    "AGAD.tol": None,
     "adversarial": ({}, [0.0, 5.0]),
     "contextual": ({}, [0.0, 5.0]),
     "contextual_adversarial": ({}, [0.0, 5.0]),
@@ -145,6 +152,7 @@ CHANGES = {
     "unlabeled_cost": ({}, [0.05]),
     "normal_cost": ({}, [0.05]),
     "anomaly_cost": ({}, [0.1]),
+    "tol": ({}, [1e3]),
     "max_iter": ({}, [3]),
     "detector": ({}, [SSAD(), IsolationForest(n_estimators=10)]),
     "autoencoder": ({}, [AutoEncoder(n_epochs=2, hidden_layer_sizes=(3,)), PCA(2)]),
@@ -159,16 +167,18 @@ CHANGES = {
 KEEPS = {
     "device": ({}, ["auto", torch.device("cpu")] if not torch.cuda.is_available() else ["cpu"]),
     "verbose": ({}, [1, True]),
-    "stream": ({"stream": False}, [True, "auto"]),
-    "precision": ({}, ["tf32"] if not torch.cuda.is_available() else ["float32"]),
-    "cuda_graph": ({}, [True]),
+    "compute": (
+        {},
+        [Compute(), Compute(stream=True), Compute(stream=False), Compute(cuda_graph=True)]
+        + ([Compute(precision="tf32")] if not torch.cuda.is_available() else []),
+    ),
+    "early_stopping": ({"early_stopping": True, "n_epochs": 3}, [EarlyStopping(), np.True_]),
+    "AGAD.early_stopping": None,
     "pretrain": ({"pretrain": "auto"}, [True]),
+    "DeepSAD.pretrain": ({"pretrain": "auto"}, [False]),
     "pretrain_n_epochs": ({"pretrain": False}, [3]),
     "pretrain_lr": ({"pretrain": False}, [1e-2]),
     "decoder": ({"pretrain": False}, [PlainDecoder]),
-    "validation_fraction": ({}, [0.4]),
-    "n_iter_no_change": ({}, [1]),
-    "tol": ({"early_stopping": False}, [1e3]),
     "clip_grad_norm": ({}, [1e9]),
     "lr_schedule": ({"lr_schedule": "constant"}, [lambda progress: 1.0]),
     "nu": ({"objective": "one-class"}, [0.5]),
@@ -178,15 +188,20 @@ KEEPS = {
         {"input_shape": (1, 4, 4), "hidden_layer_sizes": None, "augment": ["flip", "noise"]},
         [("noise", "flip"), ["flip", "noise", "flip"]],
     ),
+    "AGAD.augment": (
+        {"input_shape": (1, 4, 4), "augment": ["flip", "noise"]},
+        [("noise", "flip"), ["flip", "noise", "flip"]],
+    ),
     "sigma": ({}, [0.5, 3.0]),  # that of heat maps is shown in test_fcdd.py
     "n_branches": ({"network": wide, "n_branches": 2}, [1, 3]),
     "squash": ({"network": wide, "squash": 2.0}, [None, 0.5]),
     "hidden_layer_sizes": ({}, [[8, 4], np.array([8, 4])]),
     "input_shape": ({"input_shape": (1, 4, 4), "hidden_layer_sizes": None}, [[1, 4, 4]]),
+    "AGAD.input_shape": ({"input_shape": (1, 4, 4)}, [[1, 4, 4]]),
 }
 
 # Shown elsewhere, here or in a detector's own file.
-APART = {"compile", "cache_size", "likelihood", "max_models"}
+APART = {"cache_size", "likelihood", "max_models"}
 
 INVALID = {
     "pretrain_n_epochs": [0, -1, 1.5, "many", None],
@@ -197,8 +212,6 @@ INVALID = {
     "anomaly_fraction": [0, 1, -0.1, 1.5, np.nan],
     "weight_decay": [-1e-6, np.nan, None],
     "clip_grad_norm": [0, -1, np.nan],
-    "validation_fraction": [0, 1, -0.1, np.nan, None],
-    "n_iter_no_change": [0, -1, 2.5, None],
     "tol": [-1e-9, np.nan, None],
     "contamination": [0, -0.1, 0.51, np.nan, "own", None],
     "eta": [0, -1, np.nan, None],
@@ -235,11 +248,8 @@ INVALID_OTHERS = {
     "input_shape": [16, "1, 4, 4"],
     "pretrain": ["yes", 2, None],
     "lr_schedule": ["linear", 0.1, None],
-    "early_stopping": ["auto", 3, None],
-    "precision": ["float16", torch.bfloat16, None],
-    "cuda_graph": ["auto", 3],
-    "compile": ["auto", 3],
-    "stream": ["no", 3],
+    "early_stopping": ["auto", 3, None, Compute()],
+    "compute": ["bfloat16", True, {"stream": True}, EarlyStopping()],
     "device": [0, None],
     "random_state": [-1, 0.5, "seed"],
     "verbose": [-1, "yes"],
@@ -257,6 +267,28 @@ INVALID_OTHERS = {
     "generator": [3, "vgg", None],
     "model": ["M1", 2, None],
     "likelihood": ["poisson", None],
+}
+
+
+# Of what is passed as a parameter and has parameters itself.
+INVALID_PARTS = {
+    "early_stopping": (
+        EarlyStopping,
+        {
+            "validation_fraction": [0, 1, -0.1, np.nan, None],
+            "n_iter_no_change": [0, -1, 2.5, None],
+            "tol": [-1e-9, np.nan, None],
+        },
+    ),
+    "compute": (
+        Compute,
+        {
+            "precision": ["float16", torch.bfloat16, None],
+            "cuda_graph": ["auto", 3],
+            "compile": ["auto", 3],
+            "stream": ["no", 3],
+        },
+    ),
 }
 
 
@@ -340,43 +372,59 @@ def test_auto_noise_is_for_tables_alone(cls, shape, noise):
     assert_array_equal(outcome(small(cls, input_noise="auto", **settings)), expected)
 
 
-@pytest.mark.parametrize("parameter", ["eta", "anomaly_fraction"])
-@pytest.mark.parametrize("cls", CLASSES)
+@pytest.mark.parametrize(
+    ("cls", "parameter"),
+    [
+        (cls, parameter)
+        for parameter in ("eta", "anomaly_fraction")
+        for cls in CLASSES
+        # FCDD's eta weighs the anomalies it makes itself.
+        if parameter in parameters(cls) and (parameter, cls) != ("eta", skdeepad.FCDD)
+    ],
+)
 def test_what_weighs_labels_does_nothing_without_them(cls, parameter):
-    if parameter not in parameters(cls):
-        pytest.skip("has no such parameter")
-    if parameter == "eta" and cls is skdeepad.FCDD:
-        pytest.skip("weighs the anomalies it makes itself")
     (_, values) = CHANGES[parameter]
     expected = small(cls).fit(X).score_samples(X)
     for value in values:
         assert_array_equal(small(cls, **{parameter: value}).fit(X).score_samples(X), expected)
 
 
-@pytest.mark.skipif(
-    shutil.which("g++") is None and shutil.which("clang++") is None,
-    reason="torch.compile needs a C++ compiler",
-)
-@pytest.mark.filterwarnings("default")  # of torch's own code
-@pytest.mark.parametrize(
-    "cls",  # HSC and FCDD have DeepSAD's objective, and a compiler takes a minute for each
-    [cls for cls in CLASSES if "compile" in parameters(cls) and cls not in (HSC, FCDD)],
-)
-def test_compile_changes_nothing_but_rounding(cls, monkeypatch):
-    compiled = []
-    torch_compile = torch.compile
+def compiled(cls, monkeypatch, torch_compile):
+    """Return outcomes without and with Compute(compile=True), which must reach torch.compile."""
+    calls = []
 
     def spy(model, *args, **kwargs):
-        compiled.append(model)
+        calls.append(model)
         return torch_compile(model, *args, **kwargs)
 
     monkeypatch.setattr(torch, "compile", spy)
     base = {"pretrain": False} if "pretrain" in parameters(cls) else {}
     expected = outcome(small(cls, **base))
-    assert not compiled
+    assert not calls
+    actual = outcome(small(cls, compute=Compute(compile=True), **base))
+    assert len(calls) == 1
+    return expected, actual
+
+
+DEEP = [cls for cls in CLASSES if "compute" in parameters(cls)]
+
+
+@pytest.mark.parametrize("cls", DEEP)
+def test_compile_is_asked_of_torch(cls, monkeypatch):
+    expected, actual = compiled(cls, monkeypatch, lambda model: model)
+    assert actual == expected
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    shutil.which("g++") is None and shutil.which("clang++") is None,
+    reason="torch.compile needs a C++ compiler",
+)
+@pytest.mark.filterwarnings("default")  # of torch's own code
+@pytest.mark.parametrize("cls", [DeepSAD, DeepClassifier, AGAD, SSDGM])  # a kind of objective each
+def test_compile_changes_nothing_but_rounding(cls, monkeypatch):
+    expected, actual = compiled(cls, monkeypatch, torch.compile)
     # In training alone rounding is let through: Adam makes steps of full size of it.
-    actual = outcome(small(cls, compile=True, **base))
-    assert compiled
     assert_allclose(actual, expected, rtol=1e-2)
 
 
@@ -389,6 +437,20 @@ def test_invalid_values_are_refused_by_fit_alone(cls, parameter):
             detector.fit(X, Y)
         assert "must be" in str(error.value)
         assert "Got" in str(error.value)
+
+
+@pytest.mark.parametrize("part", INVALID_PARTS)
+@pytest.mark.parametrize("cls", DEEP)
+def test_invalid_values_of_parts_are_refused_by_fit_alone(cls, part):
+    of_part, invalid = INVALID_PARTS[part]
+    assert invalid.keys() == set(parameters(of_part))
+    for parameter, values in invalid.items():
+        for value in values:
+            detector = small(cls, **{part: of_part(**{parameter: value})})
+            with pytest.raises(
+                InvalidParameterError, match=f"The '{parameter}' parameter of {of_part.__name__}"
+            ):
+                detector.fit(X, Y)
 
 
 @pytest.mark.parametrize("cls", [cls for cls in CLASSES if "hidden_layer_sizes" in parameters(cls)])

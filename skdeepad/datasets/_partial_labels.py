@@ -175,15 +175,16 @@ def _sizes(
 ) -> tuple[int, int, int]:
     """Return the numbers of labeled anomalies, labeled normal rows and polluting anomalies."""
     if pollution is None:
-        size = n_anomalies + n_normals
-        m_anomaly = _n_rows(labeled_anomalies, size)
-        return m_anomaly, _n_rows(labeled_normals, size), n_anomalies - m_anomaly
+        all_rows = n_anomalies + n_normals
+        m_anomaly = _n_rows(labeled_anomalies, all_rows)
+        return m_anomaly, _n_rows(labeled_normals, all_rows), n_anomalies - m_anomaly
 
     size = _training_set_size(n_normals, labeled_anomalies, labeled_normals, pollution)
     m_normal = _n_rows(labeled_normals, size)
     n_polluting = round(pollution / (1 - pollution) * (n_normals - m_normal))
-    m_anomaly = labeled_anomalies
-    if not isinstance(labeled_anomalies, Integral):
+    if isinstance(labeled_anomalies, Integral):
+        m_anomaly = int(labeled_anomalies)
+    else:
         # m = share * size with size = m + the rest, solved for m: exact, whatever was rounded
         # in the rest
         odds = labeled_anomalies / (1 - labeled_anomalies)
@@ -226,7 +227,7 @@ def _is_known(
         return np.ones(len(classes), dtype=bool)
     present = np.unique(classes)
     if isinstance(known_classes, Integral) and not isinstance(known_classes, bool):
-        if not 1 <= known_classes <= len(present):
+        if not 1 <= int(known_classes) <= len(present):
             raise ValueError(
                 f"known_classes must be from 1 to {len(present)}, the number of classes of "
                 f"anomalies in y. Got {known_classes} instead; to name classes, give a list."
@@ -273,7 +274,7 @@ def _check_classes(classes: ArrayLike, truth: NDArray[Any]) -> NDArray[Any]:
     return classes
 
 
-def _check_share(name: str, value: object) -> None:
+def _check_share(name: str, value: float) -> None:
     """Refuse what is neither a count of at least 0 nor a share in [0, 1]."""
     is_count = isinstance(value, Integral) and not isinstance(value, bool) and value >= 0
     is_share = isinstance(value, Real) and not isinstance(value, Integral) and 0 <= value <= 1
@@ -284,7 +285,7 @@ def _check_share(name: str, value: object) -> None:
         )
 
 
-def _check_pollution(pollution: object) -> None:
+def _check_pollution(pollution: float | None) -> None:
     """Refuse what is neither None nor a share below 1."""
     if pollution is None:
         return

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from numbers import Real
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -36,7 +36,7 @@ CONSTANT = 1e-4
 """Reconstructions are constant if their variance is below this share of the rows'."""
 WON = 0.03
 """The discriminator wins an epoch if its loss is below this share of that of guessing."""
-AT_LEAST_0 = [Interval(Real, 0, None, closed="left")]
+AT_LEAST_0: list[Any] = [Interval(Real, 0, None, closed="left")]
 
 
 class Views(NamedTuple):
@@ -54,12 +54,23 @@ class Views(NamedTuple):
 class AdversarialObjective(PreparedObjective):
     """A generator that reconstructs rows against a discriminator that tells it from them."""
 
-    early_stopping_refusal = (
+    early_stopping_refusal: str | None = (
         "generator and discriminator learn against each other, and when the loss of one falls that "
         "of the other rises: the lowest loss does not mark the best detector. Pass "
         "early_stopping=False, and choose n_epochs."
     )
-    apart_from_losses = ("new_discriminator",)
+    apart_from_losses: tuple[str, ...] = ("new_discriminator",)
+
+    new_discriminator: Callable[[], nn.Module]
+    size: tuple[int, ...] | None
+    discriminator: nn.Module
+    twice: bool
+    adversarial: Tensor
+    contextual: Tensor
+    contextual_adversarial: Tensor
+    latent: Tensor
+    reset_threshold: Tensor
+    variation: Tensor
 
     def __init__(
         self,
@@ -389,7 +400,7 @@ class AGAD(LabelParameters, DeepDetector):
 
     def _keep(self, objective: Objective) -> None:
         super()._keep(objective)
-        self.discriminator_ = objective.discriminator
+        self.discriminator_: nn.Module = cast(AdversarialObjective, objective).discriminator
 
     def _row_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return shape if len(shape) == 1 else image_shape(self, shape)
@@ -409,7 +420,7 @@ class AGAD(LabelParameters, DeepDetector):
                 "the features, or lower lr.",
                 ConvergenceWarning,
             )
-        if float(self._objective_.variation) < CONSTANT:
+        if float(cast(AdversarialObjective, self._objective_).variation) < CONSTANT:
             warn(
                 "The generator of AGAD makes nearly the same of all rows, and the score is the "
                 "distance to that. Usual causes: a learning rate too high, features far from "

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
+from torch import nn
 
 from skdeepad.deep import DecoderParameter, DeepDetector
 from skdeepad.engine import Objective, Stage
@@ -89,7 +92,7 @@ class AutoEncoder(
 
     def _keep(self, objective: Objective) -> None:
         super()._keep(objective)
-        self.decoder_ = objective.decoder
+        self.decoder_: nn.Module = cast(ReconstructionObjective, objective).decoder
 
     @property
     def _n_features_out(self) -> int:

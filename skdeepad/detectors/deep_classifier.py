@@ -28,6 +28,9 @@ from skdeepad.preparation import (
 class ClassificationObjective(PreparedObjective):
     """A logit on top of the codes, positive for anomalies."""
 
+    head: nn.Module
+    row_loss: Callable[..., Tensor]
+
     def __init__(
         self,
         network: nn.Module,

@@ -165,9 +165,11 @@ class DeepEnsemble(BaseDetector):
         for fit in fits:
             if fit.error is not None:
                 raise fit.error
-        self.estimators_ = [fit.estimator for fit in fits]
-        self.input_shape_ = shape_within(self.estimators_[0], self.input_shape_)
-        self.training_scores_ = np.sort(self._member_scores(X[y >= 0]), axis=1)
+        self.estimators_: list[Any] = [fit.estimator for fit in fits]
+        shape = shape_within(self.estimators_[0], self.input_shape_)
+        self.input_shape_: tuple[int, ...] = shape
+        scores = self._member_scores(X[y >= 0])
+        self.training_scores_: NDArray[np.float64] = np.sort(scores, axis=1)
 
     def _member_scores(self, X: NDArray[Any]) -> NDArray[np.float64]:
         """Anomaly scores of rows by each member: (n_estimators, n)."""

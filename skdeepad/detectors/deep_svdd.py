@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from numbers import Real
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.utils._param_validation import Interval, StrOptions
-from torch import nn
+from torch import Tensor, nn
 
 from skdeepad import losses, networks
 from skdeepad.detectors.hypersphere import HypersphereDetector
@@ -27,6 +27,9 @@ class SoftBoundaryObjective(DistanceObjective):
     around an untrained network's codes says nothing.
     """
 
+    radius_squared: Tensor
+    nu: Tensor
+
     def __init__(
         self,
         network: nn.Module,
@@ -35,9 +38,14 @@ class SoftBoundaryObjective(DistanceObjective):
         nu: float,
         preparation: Preparation = UNCHANGED,
     ) -> None:
-        numbers = {"radius_squared": 0.0, "nu": nu}
         super().__init__(
-            network, input_shape, code_size, losses.soft_boundary, preparation, **numbers
+            network,
+            input_shape,
+            code_size,
+            losses.soft_boundary,
+            preparation,
+            radius_squared=0.0,
+            nu=nu,
         )
 
     def after_epoch(self, epoch: int, rows: Rows, losses: dict[str, float]) -> None:
@@ -139,13 +147,18 @@ class DeepSVDD(HypersphereDetector):
     def _keep(self, objective: Objective) -> None:
         super()._keep(objective)
         if self._has_own_boundary():
-            self.radius_ = float(objective.radius_squared.sqrt())
+            self.radius_: float = float(_with_radius(objective).radius_squared.sqrt())
 
     def _has_own_boundary(self) -> bool:
         return self.objective == "soft-boundary"
 
     def _own_threshold(self) -> float:
-        return float(self._objective_.radius_squared)
+        return float(_with_radius(self._objective_).radius_squared)
 
     def _name_with_setting(self) -> str:
         return f"DeepSVDD(objective={self.objective!r})"
+
+
+def _with_radius(objective: Objective) -> SoftBoundaryObjective:
+    """Return the objective of a detector with a boundary of its own."""
+    return cast(SoftBoundaryObjective, objective)

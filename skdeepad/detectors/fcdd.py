@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from numbers import Real
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 from torch.nn import functional
 
 from skdeepad import losses, networks
+from skdeepad.base import checks_parameters
 from skdeepad.deep import IS_NETWORK, NETWORK_IN_WORDS, DeepDetector, Network
 from skdeepad.engine import Batch, Objective, Rows, Stage
 from skdeepad.inputs import on_host
@@ -35,6 +35,11 @@ class MapObjective(PreparedObjective):
     Training images may have one more channel: the mask of a labeled anomaly, 1 on its pixels and 0
     on the others, or -1 everywhere where there is none.
     """
+
+    channels: int
+    sides: list[int]
+    fields: tuple[networks.Field, networks.Field]
+    kernel: Tensor
 
     def __init__(
         self,
@@ -212,7 +217,7 @@ class FCDD(LabelParameters, DeepDetector):
     _paper_source = 'Ruff, "Deep One-Class Learning", thesis, section 3.1 and appendix B.2.'
     _paper_note = "Augmentation of images is not among them: pass ``augment``."
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @checks_parameters
     def fit(self, X: ArrayLike, y: ArrayLike | None = None, masks: ArrayLike | None = None) -> FCDD:
         """Learn from unlabeled images, and from whatever labels and masks there are.
 
@@ -331,4 +336,5 @@ class FCDD(LabelParameters, DeepDetector):
 
     def _keep(self, objective: Objective) -> None:
         super()._keep(objective)
-        self.receptive_field_ = objective.fields
+        fields = cast(MapObjective, objective).fields
+        self.receptive_field_: tuple[networks.Field, networks.Field] = fields

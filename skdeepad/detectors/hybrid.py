@@ -133,10 +133,10 @@ class HybridDetector(BaseDetector):
     def _fit(self, X: NDArray[Any], y: NDArray[np.int8]) -> None:
         seeds = draw_seeds(self.random_state, ("autoencoder", "detector", "fit"))
         not_anomalous = y >= 0
-        self.autoencoder_ = self._copy_of("autoencoder", seeds["autoencoder"]).fit(
+        self.autoencoder_: Any = self._copy_of("autoencoder", seeds["autoencoder"]).fit(
             self._shaped(X[not_anomalous]), None
         )
-        self.scaler_ = None
+        self.scaler_: Any = None
         codes = self._codes(X)
         self._code_size_ = codes.shape[1]
         if self.standardize:
@@ -148,8 +148,8 @@ class HybridDetector(BaseDetector):
         learned = (codes, y) if self._learns_from_labels else (codes[not_anomalous],)
         # OneClassSVM, for one, draws from NumPy's global generator, whatever its parameters.
         with borrowed_global_rng(seeds["fit"]):
-            self.detector_ = detector.fit(*learned)
-        self.input_shape_ = shape_within(self.autoencoder_, self.input_shape_)
+            self.detector_: Any = detector.fit(*learned)
+        self.input_shape_: tuple[int, ...] = shape_within(self.autoencoder_, self.input_shape_)
 
     def _codes(self, X: NDArray[Any]) -> NDArray[Any]:
         codes = self.autoencoder_.transform(self._shaped(X))

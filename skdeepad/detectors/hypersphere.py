@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from skdeepad import networks
 from skdeepad.deep import DecoderParameter, DeepDetector
 from skdeepad.engine import Objective, Stage
 from skdeepad.notices import CollapseWarning, warn
-from skdeepad.objectives import ReconstructionObjective
+from skdeepad.objectives import DistanceObjective, ReconstructionObjective
 from skdeepad.parameters import parameter
 from skdeepad.preparation import BranchParameters
 
@@ -107,7 +107,7 @@ class HypersphereDetector(BranchParameters, DecoderParameter, DeepDetector):
     def _warn_of_scores(self, scores: NDArray[np.float64]) -> None:
         # Around a centre at least 0.1 from 0 in each coordinate, a network that still tells rows
         # apart leaves distances far above rounding, and unlike each other.
-        size = float(self._objective_.center.square().sum())
+        size = float(cast(DistanceObjective, self._objective_).center.square().sum())
         constant = np.ptp(scores) <= 1e-3 * np.abs(scores).max()
         if len(scores) > 1 and (constant or scores.max() <= 1e-6 * size):
             warn(

@@ -8,20 +8,23 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight
 
-from skdeepad.base import BaseDetector
+from skdeepad.base import BaseDetector, checks_parameters
 from skdeepad.notices import CollapseWarning, warn
 from skdeepad.parameters import parameter
-from skdeepad.solvers import Kernel, largest_kappa, solve_ssad
+from skdeepad.solvers import Kernel, SSADDual, largest_kappa, solve_ssad
 
 # Rows are scored in slices of one size: matrix products of other sizes differ in their last bits.
 _SLICE_ROWS = 256
 # The squares of larger numbers, summed over features, come near to where float64 ends.
 _LARGEST = 1e100
+_Kernel = (
+    Literal["rbf", "linear", "poly", "sigmoid", "precomputed"]
+    | Callable[[NDArray[Any], NDArray[Any]], ArrayLike]
+)
 _KINDS = {"unlabeled": 0, "normal": 1, "anomaly": -1}
 
 
@@ -112,7 +115,7 @@ class SSAD(BaseDetector):
     array([ 1, -1])
     """
 
-    kernel: str | Callable[..., Any] = parameter(
+    kernel: _Kernel = parameter(
         default="rbf",
         constraint=[StrOptions({"rbf", "linear", "poly", "sigmoid", "precomputed"}), callable],
         kw_only=False,
@@ -192,7 +195,7 @@ class SSAD(BaseDetector):
 
     _own_boundary = r"the threshold is :math:`\rho`"
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @checks_parameters
     def fit(
         self,
         X: ArrayLike,
@@ -288,19 +291,22 @@ class SSAD(BaseDetector):
         wanted = {(0, 0): 0.0, (1, 0): 0.5, (0, 1): 1.0, (1, 1): 2.0}[normal, anomalous]
         return min(wanted, largest_kappa(y, costs))
 
-    def _keep(self, X: NDArray[np.float64], order: NDArray[np.intp], dual: Any) -> None:
+    def _keep(self, X: NDArray[np.float64], order: NDArray[np.intp], dual: SSADDual) -> None:
         """Keep the rows whose coefficient is not 0."""
         beta = np.empty_like(dual.beta)
         beta[order] = dual.beta
-        self.support_ = np.flatnonzero(beta)
-        self.dual_coef_ = beta[None, self.support_]
+        self.support_: NDArray[np.intp] = np.flatnonzero(beta)
+        self.dual_coef_: NDArray[np.float64] = beta[None, self.support_]
         precomputed = self.kernel == "precomputed"
-        self.support_vectors_ = X[:0] if precomputed else X[self.support_]
-        self.margin_, self.dual_gap_, self.n_iter_ = dual.gamma, dual.gap, dual.n_iter
+        vectors = X[:0] if precomputed else X[self.support_]
+        self.support_vectors_: NDArray[np.float64] = vectors
+        self.margin_: float = dual.gamma
+        self.dual_gap_: float = dual.gap
+        self.n_iter_: int = dual.n_iter
         # Rows on the margin have this score but for the tolerance; they are not beyond it.
         self._rho_ = dual.rho - dual.tolerance
 
-    def _warn_of_solution(self, dual: Any) -> None:
+    def _warn_of_solution(self, dual: SSADDual) -> None:
         if not dual.converged:
             warn(
                 f"SSAD stopped after {dual.n_iter} steps, before it converged: the optimality "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from numbers import Real
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -42,13 +42,17 @@ class GenerativeObjective(PreparedObjective):
         What happens to a batch before a training step.
     network : nn.Module
         Maps rows to hidden codes (n, k).
-    posterior : nn.Module
+    posterior : nn.Sequential
         Maps hidden codes to the parameters of the distribution of z.
     decoder : nn.Module
         Maps z to the mean of each feature, or to the logit of its probability.
     **numbers : float
         Numbers of the loss; kept as 0-dim buffers.
     """
+
+    posterior: nn.Sequential
+    decoder: nn.Module
+    bernoulli: bool
 
     def __init__(
         self,
@@ -57,14 +61,14 @@ class GenerativeObjective(PreparedObjective):
         preparation: Preparation,
         *,
         network: nn.Module,
-        posterior: nn.Module,
+        posterior: nn.Sequential,
         decoder: nn.Module,
         **numbers: float,
     ) -> None:
         super().__init__(network, input_shape, preparation, **numbers)
         self.posterior, self.decoder, self.bernoulli = posterior, decoder, bernoulli
         if not bernoulli:
-            self.log_variance = nn.Parameter(torch.zeros(tuple(input_shape)))
+            self.log_variance: nn.Parameter = nn.Parameter(torch.zeros(tuple(input_shape)))
 
     def log_likelihood(self, x: Tensor, decoded: Tensor) -> Tensor:
         """Log density of each row, given what its z was decoded to: (n,)."""
@@ -89,7 +93,7 @@ class M1Objective(GenerativeObjective):
     @property
     def code_size(self) -> int:
         """Size of z."""
-        return self.posterior[-1].out_features // 2
+        return cast(nn.Linear, self.posterior[-1]).out_features // 2
 
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean of z given each row, and the logarithm of its variance: two of (n, d)."""
@@ -114,7 +118,7 @@ class M2Objective(GenerativeObjective):
         As for the base class.
     classifier : nn.Module
         Maps hidden codes to the logit of q(anomaly | x).
-    entry : nn.Module
+    entry : nn.Sequential
         Maps z and the class (n, d + 1) to what the decoder takes.
     unlabeled_are_normal : bool
         Whether unlabeled rows count as normal in the term of classification.
@@ -122,11 +126,18 @@ class M2Objective(GenerativeObjective):
         Weight of that term, and the share of anomalies.
     """
 
+    classifier: nn.Module
+    entry: nn.Sequential
+    unlabeled_are_normal: bool
+    classes: Tensor
+    alpha: Tensor
+    prior: Tensor
+
     def __init__(
         self,
         *generative: Any,
         classifier: nn.Module,
-        entry: nn.Module,
+        entry: nn.Sequential,
         unlabeled_are_normal: bool,
         **numbers: Any,
     ) -> None:
@@ -142,7 +153,7 @@ class M2Objective(GenerativeObjective):
     @property
     def code_size(self) -> int:
         """Size of z."""
-        return self.entry[-1].in_features - 1
+        return cast(nn.Linear, self.entry[-1]).in_features - 1
 
     def score(self, x: Tensor) -> Tensor:
         """Logit of q(anomaly | x): (n,)."""
@@ -189,6 +200,8 @@ class M1PlusM2Objective(M2Objective):
     *generative, **others : object
         As for the base class.
     """
+
+    m1: M1Objective
 
     def __init__(self, m1: M1Objective, *generative: Any, **others: Any) -> None:
         super().__init__(*generative, **others)
@@ -335,7 +348,7 @@ class SSDGM(LabelParameters, DecoderParameter, DeepDetector):
         encoder = self._encoder(seeds, bias=True)
         decoder = self._required_decoder(encoder, seeds)
         shape, bernoulli = self.input_shape_, self.likelihood == "bernoulli"
-        numbers = {
+        numbers: dict[str, Any] = {
             "unlabeled_are_normal": not (y > 0).any(),
             "alpha": self.alpha,
             "prior": self.prior,
@@ -358,14 +371,16 @@ class SSDGM(LabelParameters, DecoderParameter, DeepDetector):
         encoder = networks.build_encoder(
             None, (size,), self._layer_sizes(), True, seeds["network"] + 1
         )
-        decoder = networks.build_decoder(None, encoder, (size,), seeds["decoder"] + 1)
-        parts = _m2_parts(encoder, decoder, (size,), seeds["head"] + 1)
+        mirror = networks.build_decoder(None, encoder, (size,), seeds["decoder"] + 1)
+        parts = _m2_parts(encoder, cast(nn.Module, mirror), (size,), seeds["head"] + 1)
         m2 = M1PlusM2Objective(m1, (size,), False, preparation(self, synthetic), **parts, **numbers)
         return [self._stage("M1", m1), self._stage("train", m2, **last)]
 
     def _keep(self, objective: Objective) -> None:
         self._objective_ = objective
-        self.network_ = (objective.m1 if self.model == "M1+M2" else objective).network
+        if self.model == "M1+M2":
+            objective = cast(M1PlusM2Objective, objective).m1
+        self.network_: nn.Module = objective.network
 
     def _score_of(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         return expit(values)
@@ -379,7 +394,7 @@ class SSDGM(LabelParameters, DecoderParameter, DeepDetector):
 
 def _m2_parts(
     encoder: nn.Module, decoder: nn.Module, shape: Sequence[int], seed: int
-) -> dict[str, nn.Module]:
+) -> dict[str, Any]:
     """Return the networks of an M2 around an encoder and its decoder."""
     size = networks.code_size(encoder, shape)
     return {

@@ -54,6 +54,12 @@ class Rows:
     (1024, 1, 8, 8) 200
     """
 
+    x: Tensor
+    y: Tensor
+    device: torch.device
+    streamed: bool
+    index: Tensor | None
+
     def __init__(
         self,
         x: Tensor,
@@ -202,16 +208,16 @@ class Sampler:
     """
 
     def __init__(self, y: Tensor, batch_size: int, anomaly_fraction: float | None = None) -> None:
-        self.batch_size = min(batch_size, len(y))
-        self.rest = torch.arange(len(y))
-        self.anomalies = self.rest[:0]
-        self.places = 0
+        self.batch_size: int = min(batch_size, len(y))
+        self.rest: Tensor = torch.arange(len(y))
+        self.anomalies: Tensor = self.rest[:0]
+        self.places: int = 0
         labeled = y < 0
         if anomaly_fraction is not None and labeled.any() and not labeled.all():
             self.anomalies, self.rest = self.rest[labeled], self.rest[~labeled]
             wanted = round(anomaly_fraction * self.batch_size)
             self.places = min(max(wanted, 1), self.batch_size - 1)
-        self.steps = math.ceil(len(self.rest) / (self.batch_size - self.places))
+        self.steps: int = math.ceil(len(self.rest) / (self.batch_size - self.places))
 
     def epoch(self, generator: torch.Generator) -> Tensor:
         """Draw the positions of one epoch, of shape (steps, batch_size), anomalies last."""

@@ -20,7 +20,7 @@ class CudaRecorder:
     """Runs functions on a stream of its own, and records there what they launch."""
 
     def __init__(self, device: torch.device) -> None:
-        self.stream = torch.cuda.Stream(device)
+        self.stream: torch.cuda.Stream = torch.cuda.Stream(device)
 
     @contextmanager
     def aside(self) -> Iterator[None]:
@@ -54,10 +54,11 @@ class ReplayedSteps:
     """
 
     def __init__(self, take: Callable[[Any, Any], None], recorder: CudaRecorder) -> None:
-        self.take, self.recorder = take, recorder
+        self.take: Callable[[Any, Any], None] = take
+        self.recorder: CudaRecorder = recorder
         self.taken: dict[Hashable, int] = {}
         self.recorded: dict[Hashable, tuple[Any, Callable[[], None]]] = {}
-        self.possible = True
+        self.possible: bool = True
 
     def __call__(self, batch: Any, due: Hashable) -> None:
         """Take a step."""

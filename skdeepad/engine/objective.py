@@ -102,6 +102,8 @@ class Objective(nn.Module):
     torch.Size([3])
     """
 
+    network: nn.Module
+
     early_stopping_refusal: str | None = None
     """Why early stopping makes no sense for this objective, or None where it does."""
     apart_from_losses: tuple[str, ...] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -26,10 +26,13 @@ class Single(Model):
     def __init__(self, members: Sequence[Member]) -> None:
         super().__init__(members)
         [member] = members
-        self.forward = torch.compile(member.objective) if member.stage.compile else member.objective
-        self.turns = [
+        objective = member.objective
+        self.forward: Callable[..., Sequence[Tensor]] = (
+            torch.compile(objective) if member.stage.compile else objective
+        )
+        self.turns: list[_SingleTurn] = [
             _SingleTurn(turn, list(named.values()), member)
-            for turn, named in trained_parameters(member.objective)
+            for turn, named in trained_parameters(objective)
         ]
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:

@@ -89,11 +89,9 @@ def _alike(members: Sequence[Member]) -> list[list[Member]]:
             except Exception:  # it will be raised again, and noted, when they are trained
                 reason = None
         elif key != largest and (apart := differences(dict(key), dict(largest))):
-            group[
-                0
-            ].record.why_alone = (
-                f"it differs from {len(groups[largest])} others in {', '.join(apart)}"
-            )
+            n = len(groups[largest])
+            others = "another one" if n == 1 else f"{n} others"
+            group[0].record.why_alone = f"it differs from {others} in {', '.join(apart)}"
         if reason is None:
             result.append(group)
             continue
@@ -125,6 +123,9 @@ class Stack(Model):
     members : sequence of Member
         Alike, on one device.
     """
+
+    rows: Rows
+    starts: list[int]
 
     def __init__(self, members: Sequence[Member]) -> None:
         super().__init__(members)

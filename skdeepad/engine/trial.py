@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from skdeepad.engine.batches import Rows
 from skdeepad.engine.objective import Batch, Objective, tensors_of, trained_parameters
-from skdeepad.engine.runtime import global_rng_is_borrowed, private_generator
+from skdeepad.engine.runtime import (
+    borrowed_global_rng,
+    global_rng_is_borrowed,
+    private_generator,
+)
 from skdeepad.engine.scoring import draw_noise
 
 # Enough to tell (n,) from (n, n) and (1,), and to normalise a batch.
@@ -44,14 +48,14 @@ def try_objective(objective: Objective, rows: Rows) -> None:
     names = [turn.loss for turn, _ in turns]
     state = {key: buffer.clone() for key, buffer in objective.named_buffers()}
     training = objective.training
-    with _refused_draws(name), torch.enable_grad():
+    with _refused_draws(name, rows.device), torch.enable_grad():
         losses = functional_call(objective.train(), state, ("row_losses", batch, names))
     for (turn, parameters), loss in zip(turns, losses, strict=True):
         what = f"{name}.{turn.loss}(batch)"
         _check_shape(what, loss, batch.x)
         _check_gradient(what, loss, list(parameters.values()))
     if type(objective).score is not Objective.score:  # pretraining need not score
-        with _refused_draws(name), torch.no_grad():
+        with _refused_draws(name, rows.device), torch.no_grad():
             scores = objective.eval()("score", batch.x)
         _check_shape(f"{name}.score(x)", scores, batch.x)
     objective.train(training)
@@ -176,11 +180,11 @@ def _check_devices(objective: Objective, device: torch.device) -> None:
 
 
 class _Draws(TorchDispatchMode):
-    """Notes operations that draw from torch's global generators, in this thread alone."""
+    """Refuses operations that draw from torch's global generators, in this thread alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
         super().__init__()
-        self.found: list[str] = []
+        self.name: str = name
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -188,25 +192,17 @@ class _Draws(TorchDispatchMode):
         if torch.Tag.nondeterministic_seeded in func.tags and not any(
             isinstance(each, torch.Generator) for each in given
         ):
-            self.found.append(str(func).removeprefix("aten."))
+            raise ValueError(
+                f"{self.name} draws random numbers from torch's global generator "
+                f"({str(func).removeprefix('aten.')}): expected losses and scores without. Ask for "
+                "noise in noise_shapes(x_shape); it arrives as batch.noise."
+            )
         return func(*args, **kwargs)
 
 
-@contextmanager
-def _refused_draws(name: str) -> Iterator[None]:
-    """Refuse draws from global generators, except where they are seeded for foreign code."""
-    if global_rng_is_borrowed():
-        state = torch.get_rng_state()
-        try:
-            yield
-        finally:
-            torch.set_rng_state(state)
-        return
-    with _Draws() as draws:
-        yield
-    if draws.found:
-        raise ValueError(
-            f"{name} draws random numbers from torch's global generator ({draws.found[0]}): "
-            "expected losses and scores without. Ask for noise in noise_shapes(x_shape); it "
-            "arrives as batch.noise."
-        )
+def _refused_draws(name: str, device: torch.device) -> AbstractContextManager[Any]:
+    """Refuse draws from global generators, except where they are seeded for foreign code.
+
+    There, what is drawn here is not missing later: all of them are put back.
+    """
+    return borrowed_global_rng(0, device) if global_rng_is_borrowed() else _Draws(name)

@@ -31,7 +31,7 @@ Scoring = str | Callable[..., Any] | Sequence[str] | Mapping[str, Any] | None
 _MAX_MODELS = {"max_models": [Interval(Integral, 1, None, closed="left"), None]}
 
 
-class _StackedSearch:
+class _StackedSearch(BaseSearchCV):
     """What both searches share: all models are trained first, then judged one after the other."""
 
     def fit(self, X: Any, y: ArrayLike | None = None, **params: Any) -> Self:
@@ -69,7 +69,7 @@ class _StackedSearch:
         ]
         reasons = [why_not_stacked(fit.estimator) for fit in fits]
         if all(reasons):
-            self._tell(reasons[0] if reasons else "there are none")
+            self._tell(next(filter(None, reasons), "there are none"))
             judging = _Judging(self, self.estimator, candidates, splits, self.n_jobs)
             judging.fit(X, y, **params)
         else:
@@ -98,7 +98,7 @@ class _StackedSearch:
             seconds = np.reshape([fit.seconds for fit in fits], (len(candidates), -1))
             found["cv_results_"]["mean_fit_time"] = seconds.mean(axis=1)
             found["cv_results_"]["std_fit_time"] = seconds.std(axis=1)
-        vars(self).update(found)
+        self.__dict__.update(found)
         return self
 
     def _why_one_by_one(self, params: dict[str, Any]) -> str | None:

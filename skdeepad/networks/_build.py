@@ -6,7 +6,7 @@ import copy
 import inspect
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -17,6 +17,8 @@ from skdeepad.networks._fcn import fcn_cifar10, fcn_fashion_mnist, fcn_imagenet,
 from skdeepad.networks._lenet import LeNet
 from skdeepad.networks._look import code_size, probe
 from skdeepad.networks._mlp import MLP, BranchLinear
+
+_Built = TypeVar("_Built", bound=nn.Module)
 
 MLP_SIZES = (128, 64, 32)
 """Default layers of an MLP; the last is the size of the code."""
@@ -238,7 +240,7 @@ def build_discriminator(input_shape: Sequence[int], seed: int) -> nn.Module:
     return _from_own(lambda: Discriminator(input_shape), seed)
 
 
-def build_head(size: int, seed: int, outputs: int = 1) -> nn.Module:
+def build_head(size: int, seed: int, outputs: int = 1) -> nn.Sequential:
     """Build what turns codes into a few numbers each: LeakyReLU and a linear layer.
 
     Parameters
@@ -252,7 +254,7 @@ def build_head(size: int, seed: int, outputs: int = 1) -> nn.Module:
 
     Returns
     -------
-    nn.Module
+    nn.Sequential
         Maps (n, size) to (n, outputs); on the CPU.
     """
     return _from_own(lambda: nn.Sequential(nn.LeakyReLU(0.1), nn.Linear(size, outputs)), seed)
@@ -329,7 +331,7 @@ def _default_fcn(input_shape: Sequence[int]) -> Callable[..., nn.Module]:
     return fcn_fashion_mnist if channels == 1 and max(height, width) <= 32 else fcn_cifar10
 
 
-def _from_own(factory: Callable[[], nn.Module], seed: int) -> nn.Module:
+def _from_own(factory: Callable[[], _Built], seed: int) -> _Built:
     """Build one of our networks without touching any global random state."""
     with torch.device("meta"):
         network = factory()

@@ -36,7 +36,7 @@ class Kernel:
     def __call__(self, A: Floats, B: Floats, squared_norms: Floats | None = None) -> Floats:
         """Return the kernels of rows of A and of B, whose squared norms may be known."""
         if callable(self.kind):
-            return self._called(A, B)
+            return _checked(self.kind(A, B), A, B)
         K = A @ B.T
         if self.kind == "rbf":
             if squared_norms is None:
@@ -53,16 +53,18 @@ class Kernel:
         K += self.coef0
         return K**self.degree if self.kind == "poly" else np.tanh(K, out=K)
 
-    def _called(self, A: Floats, B: Floats) -> Floats:
-        K = np.asarray(self.kind(A, B), dtype=np.float64)
-        if K.shape != (len(A), len(B)) or not np.isfinite(K).all():
-            raise ValueError(
-                f"A callable kernel must give finite numbers of shape ({len(A)}, {len(B)}) for "
-                f"matrices of that many rows; got shape {K.shape}, finite: {np.isfinite(K).all()}."
-            )
-        return K
-
     def diagonal(self, A: Floats) -> Floats:
         """Return the kernel of each row with itself."""
         blocks = (A[first : first + _DIAGONAL_BLOCK] for first in range(0, len(A), _DIAGONAL_BLOCK))
         return np.concatenate([self(block, block).diagonal() for block in blocks])
+
+
+def _checked(called: ArrayLike, A: Floats, B: Floats) -> Floats:
+    """Return what a callable has given for rows of A and of B, or refuse it."""
+    K = np.asarray(called, dtype=np.float64)
+    if K.shape != (len(A), len(B)) or not np.isfinite(K).all():
+        raise ValueError(
+            f"A callable kernel must give finite numbers of shape ({len(A)}, {len(B)}) for "
+            f"matrices of that many rows; got shape {K.shape}, finite: {np.isfinite(K).all()}."
+        )
+    return K

@@ -233,13 +233,15 @@ class _State:
         """
         np.add(self.f, self.no_growth, out=self.f_growing)
         np.add(self.f, self.no_shrinking, out=self.f_shrinking)
-        growing, shrinking = {}, {}
+        growing: dict[int, int] = {}
+        shrinking: dict[int, int] = {}
         for group, rows in self.groups.items():
             growing[group] = rows.start + int(self.f_growing[rows].argmin())
             shrinking[group] = rows.start + int(self.f_shrinking[rows].argmax())
         low = {group: self.f_growing[i] for group, i in growing.items()}
         high = {group: self.f_shrinking[i] for group, i in shrinking.items()}
-        violation, move = -np.inf, None
+        violation = -np.inf
+        move: Move = [], [], None
         for up, down in product(growing, shrinking):
             if (up >= down or self.slack > 0) and high[down] - low[up] > violation:
                 violation = high[down] - low[up]
@@ -258,10 +260,10 @@ class _State:
                     [-2.0, 1.0, 1.0],
                 ),
             ]
-            for missed, rows, direction in triples:
+            for missed, chosen, direction in triples:
                 missed /= np.sqrt(3)  # in units of a pair's, by the length of the direction
                 if missed > violation:
-                    violation, move = missed, (rows, direction, None)
+                    violation, move = missed, (chosen, direction, None)
         return violation, move
 
     def step(self, rows: list[int], direction: list[float], group: int | None) -> bool:
@@ -270,20 +272,20 @@ class _State:
         if group is not None:
             rows[1] = self._partner(rows[0], columns[0], self.groups[group])
         columns += [self.columns.get(row, self._likely) for row in rows[1:]]
-        direction = np.array(direction)
-        slope = direction @ self.f[rows]
-        curvature = direction @ np.array([column[rows] for column in columns]) @ direction
-        bounds = np.where(direction > 0, self.upper[rows], self.lower[rows])
+        along = np.array(direction)
+        slope = along @ self.f[rows]
+        curvature = along @ np.array([column[rows] for column in columns]) @ along
+        bounds = np.where(along > 0, self.upper[rows], self.lower[rows])
         before = self.beta[rows]
-        limits = (bounds - before) / direction
+        limits = (bounds - before) / along
         # A kernel that is not positive definite may curve the other way: then to the end.
         length = min(-slope / max(curvature, 1e-12 * self.diagonal.max()), limits.min())
-        slack_change = float(direction @ self.e[rows])
+        slack_change = float(along @ self.e[rows])
         if slack_change < 0 and length >= -self.slack / slack_change:
             length, self.slack = -self.slack / slack_change, 0.0
         else:
             self.slack += length * slack_change
-        after = np.where(limits <= length * (1 + _ROUNDING), bounds, before + length * direction)
+        after = np.where(limits <= length * (1 + _ROUNDING), bounds, before + length * along)
         self._put(rows, after)
         for change, column in zip(after - before, columns, strict=True):
             self.f += change * column
