@@ -21,6 +21,7 @@ from skdeepad.inputs import (
     check_row_shape,
     on_host,
     warn_of_channels_last,
+    warn_of_scales,
 )
 from skdeepad.notices import CollapseWarning, LabelWarning, warn
 from skdeepad.parameters import Parametrized, parameter
@@ -132,10 +133,16 @@ class BaseDetector(OutlierMixin, Parametrized):
         doc="""Share, in (0, 0.5], of the training rows without labeled anomalies that lies below
             the threshold. "auto": {own_boundary}.""",
     )
+    # Why training scores may all be the same.
+    _collapse = "constant or duplicate rows, or parameters far off"
     _own_boundary = "the method's own boundary; a ValueError where it has none"
 
     # What rows are converted to.
     _dtype: ClassVar[Any] = np.float64
+    # Whether distances between rows matter as they are, so that features should be scaled.
+    _wants_scaled_rows: ClassVar[bool] = True
+    # Training scores are all the same if they differ by less than this share of the largest.
+    _resolution: ClassVar[float] = 1e-9
     # Whether the method learns from labels beyond leaving out labeled anomalies.
     _learns_from_labels: ClassVar[Any] = True
 
@@ -320,17 +327,19 @@ class BaseDetector(OutlierMixin, Parametrized):
 
     def _validate(self, X: Any, *, reset: bool) -> NDArray[Any]:
         """Check rows of any shape and return them flat, (n, d)."""
-        rows, shape = as_table(X)
+        given, shape = as_table(X)
         expected = self._given_shape() if reset else self.input_shape_
         if shape is not None:
             said_by = "as input_shape says" if reset else "as in fit"
-            check_row_shape(shape, expected, len(rows), said_by)
+            check_row_shape(shape, expected, len(given), said_by)
         rows = validate_data(
-            self, rows, reset=reset, dtype=self._dtype, order="C", ensure_min_samples=1 + reset
+            self, given, reset=reset, dtype=self._dtype, order="C", ensure_min_samples=1 + reset
         )
         if reset:
             if shape is not None:
                 warn_of_channels_last(shape)
+            if self._wants_scaled_rows:
+                self._warn_of_scales(given, shape or expected)
             self.input_shape_: tuple[int, ...] = self._row_shape(
                 shape or expected or (rows.shape[1],)
             )
@@ -340,6 +349,15 @@ class BaseDetector(OutlierMixin, Parametrized):
                     f"the rows of X have {rows.shape[1]}. They must be the same."
                 )
         return rows
+
+    def _warn_of_scales(self, given: Any, shape: tuple[int, ...] | None) -> None:
+        """Warn of rows that nobody has scaled, judged by some thousand of them."""
+        rows = np.asarray(given)
+        rows = rows[:: len(rows) // 10_000 + 1]
+        if rows.dtype.kind not in "fiu":
+            rows = rows.astype(np.float64)
+        columns = getattr(self, "feature_names_in_", np.arange(rows.shape[1]))
+        warn_of_scales(rows, columns, images=shape is not None and len(shape) > 2)
 
     def _given_shape(self) -> tuple[int, ...] | None:
         """Return the parameter input_shape as a tuple, or None."""
@@ -391,6 +409,8 @@ class BaseDetector(OutlierMixin, Parametrized):
                 "with StandardScaler."
             )
         if scores is not None:
+            if self._all_the_same(scores):
+                self._warn_of_constant_scores(scores, X)
             self._warn_of_scores(scores)
 
     def _check_finite(self, scores: NDArray[np.float64], X: NDArray[Any] | None) -> None:
@@ -411,6 +431,27 @@ class BaseDetector(OutlierMixin, Parametrized):
             f"{type(self).__name__}: {told}. Usual causes: features of very large scale "
             "(standardize them, for example with StandardScaler), a learning rate too high, or a "
             "network of your own that gives NaN or infinity in evaluation mode."
+        )
+
+    def _all_the_same(self, scores: NDArray[np.float64]) -> bool:
+        """Tell whether training scores differ by no more than rounding."""
+        return len(scores) > 1 and bool(np.ptp(scores) <= self._resolution * np.abs(scores).max())
+
+    def _warn_of_constant_scores(
+        self, scores: NDArray[np.float64], X: NDArray[Any] | None = None
+    ) -> None:
+        """Say that a model tells no rows apart, and why."""
+        cause = self._collapse
+        if X is not None and not np.ptp(X, axis=0).any():
+            cause = (
+                f"all columns are constant, as {X.dtype} holds them: standardize them in float64, "
+                "or drop them"
+            )
+        warn(
+            f"{type(self).__name__}: all training rows have nearly the same score "
+            f"({scores.min():.6g} to {scores.max():.6g}), so that it tells no rows apart. Cause: "
+            f"{cause}.",
+            CollapseWarning,
         )
 
     def _has_own_boundary(self) -> bool:

@@ -192,6 +192,11 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
         "The paper's layers for images are the defaults; for tables pass "
         "``hidden_layer_sizes=(32, 16, 8)``, or what the paper has."
     )
+    _resolution = 1e-6
+    _collapse = (
+        "a collapsed network: usual causes are a learning rate too high, training for too long, or "
+        "features of very different scale; lower lr or n_epochs, or standardize"
+    )
     # Steps that n_epochs="auto" amounts to.
     _auto_steps = 500
 

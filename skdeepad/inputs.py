@@ -136,7 +136,7 @@ def warn_of_scales(X: NDArray[Any], columns: NDArray[Any], images: bool) -> None
         Whether rows are images.
     """
     if images:
-        if X.max() > 16 and (X == np.round(X)).all():
+        if X.max() > 16 and not (X % 1).any():
             warn(
                 f"X holds images of whole numbers up to {X.max():.0f}: networks learn badly from "
                 "them. Divide them, for example by 255."

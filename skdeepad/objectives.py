@@ -298,6 +298,11 @@ class ReconstructionObjective(Objective):
         """Codes of the rows: (n, d)."""
         return self.network(x).flatten(1)
 
+    def decode(self, codes: Tensor) -> Tensor:
+        """Rows that codes of the network's own shape are decoded to: (n, ...)."""
+        decoded: Tensor = self.decoder(codes)
+        return decoded
+
     def score(self, x: Tensor) -> Tensor:
         """Squared error of each row, its mean over the features: (n,)."""
         return losses.squared_error(x, self.decoder(self.network(x)))

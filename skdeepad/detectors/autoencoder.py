@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import cast
+import math
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_array, check_is_fitted
 from torch import nn
 
 from skdeepad.deep import DecoderParameter, DeepDetector
-from skdeepad.engine import Objective, Stage
-from skdeepad.networks import code_size
+from skdeepad.engine import Objective, Rows, Stage, score
+from skdeepad.inputs import on_host
+from skdeepad.networks import code_shape
 from skdeepad.objectives import ReconstructionObjective
 
 
@@ -68,6 +70,49 @@ class AutoEncoder(
 
     _learns_from_labels = False
 
+    def fit_transform(self, X: ArrayLike, y: Any = None) -> NDArray[np.float64]:
+        """Fit to rows and encode them, as a step of a pipeline: y is ignored, whatever it holds.
+
+        In a pipeline y is the target of the last step. Labeled anomalies are then trained on as
+        well; :class:`HybridDetector` leaves them out.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, ...)
+            Rows.
+        y : object, default=None
+            Ignored.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, code_size), dtype float64
+            Their codes.
+        """
+        return self.fit(X).transform(X)
+
+    def inverse_transform(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Decode codes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, code_size)
+            Codes, as :meth:`transform` gives them.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features) or (n_samples, ...), dtype float64
+            Rows, in the shape of those in ``fit``.
+        """
+        check_is_fitted(self)
+        codes = check_array(on_host(X), dtype=np.float32, order="C")
+        if codes.shape[1] != self._n_features_out:
+            raise ValueError(
+                f"X has {codes.shape[1]} numbers in a row, and codes have {self._n_features_out}. "
+                "Pass what transform gives."
+            )
+        rows = Rows.place(codes, None, self._code_shape_, self.device_)
+        return score(self._objective_, rows, "decode").double().numpy()
+
     def transform(self, X: ArrayLike) -> NDArray[np.float64]:
         """Encode rows.
 
@@ -86,6 +131,7 @@ class AutoEncoder(
 
     def _stages(self, seeds: dict[str, int], y: NDArray[np.int8]) -> list[Stage]:
         encoder = self._encoder(seeds, bias=True)
+        self._code_shape_ = code_shape(encoder, self.input_shape_)
         decoder = self._required_decoder(encoder, seeds)
         objective = ReconstructionObjective(encoder, decoder)
         return [self._stage("train", objective, labeled_anomalies=False)]
@@ -96,4 +142,4 @@ class AutoEncoder(
 
     @property
     def _n_features_out(self) -> int:
-        return code_size(self.network_, self.input_shape_)
+        return math.prod(self._code_shape_)

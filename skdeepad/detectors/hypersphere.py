@@ -44,6 +44,11 @@ class HypersphereDetector(BranchParameters, DecoderParameter, DeepDetector):
         "if there is a decoder, that is for the default networks and wherever `decoder` is given"
     )
     _auto_steps = 100
+    _collapse = (
+        "the hypersphere has collapsed; usual causes are bias terms or bounded activations in the "
+        "network, constant features, or training for too long: use a network without them, scale "
+        "the features, or lower n_epochs or lr"
+    )
     _paper_settings = {
         **DeepDetector._paper_settings,
         "n_branches": 1,
@@ -104,17 +109,9 @@ class HypersphereDetector(BranchParameters, DecoderParameter, DeepDetector):
                 CollapseWarning,
             )
 
-    def _warn_of_scores(self, scores: NDArray[np.float64]) -> None:
+    def _all_the_same(self, scores: NDArray[np.float64]) -> bool:
         # Around a centre at least 0.1 from 0 in each coordinate, a network that still tells rows
         # apart leaves distances far above rounding, and unlike each other.
         size = float(cast(DistanceObjective, self._objective_).center.square().sum())
         constant = np.ptp(scores) <= 1e-3 * np.abs(scores).max()
-        if len(scores) > 1 and (constant or scores.max() <= 1e-6 * size):
-            warn(
-                f"{type(self).__name__}: the hypersphere has collapsed, all training rows have "
-                f"nearly the same score ({scores.min():.3g} to {scores.max():.3g}). Usual "
-                "causes: bias terms or bounded activations in the network, constant features, or "
-                "training for too long. Use a network without them, scale the features, or lower "
-                "n_epochs or lr.",
-                CollapseWarning,
-            )
+        return len(scores) > 1 and bool(constant or scores.max() <= 1e-6 * size)

@@ -13,7 +13,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight
 
 from skdeepad.base import BaseDetector, checks_parameters
-from skdeepad.notices import CollapseWarning, warn
+from skdeepad.notices import warn
 from skdeepad.parameters import parameter
 from skdeepad.solvers import Kernel, SSADDual, largest_kappa, solve_ssad
 
@@ -193,6 +193,10 @@ class SSAD(BaseDetector):
     )
     contamination = "auto"
 
+    _collapse = (
+        "a degenerate dual, as of constant or duplicate rows, or of a kernel for which the origin "
+        "lies among the rows, such as 'linear' on centred features: use 'rbf', or another gamma"
+    )
     _own_boundary = r"the threshold is :math:`\rho`"
 
     @checks_parameters
@@ -248,7 +252,7 @@ class SSAD(BaseDetector):
             max_bytes=1e6 * self.cache_size,
         )
         self._keep(X, order, dual)
-        self._warn_of_solution(dual)
+        self._warn_of_solution(dual, X)
 
     def _kernel_columns(
         self, X: NDArray[np.float64], weights: NDArray[np.float64], order: NDArray[np.intp]
@@ -306,7 +310,7 @@ class SSAD(BaseDetector):
         # Rows on the margin have this score but for the tolerance; they are not beyond it.
         self._rho_ = dual.rho - dual.tolerance
 
-    def _warn_of_solution(self, dual: SSADDual) -> None:
+    def _warn_of_solution(self, dual: Any, X: NDArray[np.float64]) -> None:
         if not dual.converged:
             warn(
                 f"SSAD stopped after {dual.n_iter} steps, before it converged: the optimality "
@@ -314,13 +318,12 @@ class SSAD(BaseDetector):
                 f"{dual.tolerance:.1e}. Raise max_iter or tol, or scale the features.",
                 ConvergenceWarning,
             )
-        if dual.degenerate:
-            warn(
-                "SSAD: all rows have nearly the same score. Usual causes: constant features, or a "
-                "kernel for which the origin lies among the rows, such as 'linear' on centred "
-                "features: use 'rbf'.",
-                CollapseWarning,
-            )
+        if self._needs_training_scores():
+            return  # they are looked at later
+        some = X[:: len(X) // 500 + 1]  # all take long
+        scores = self._anomaly_score(some)
+        if dual.degenerate or self._all_the_same(scores):
+            self._warn_of_constant_scores(scores, some)
 
     def _validate(self, X: Any, *, reset: bool) -> NDArray[Any]:
         X = super()._validate(X, reset=reset)

@@ -18,7 +18,7 @@ from skdeepad.networks._fcn import (
     fcn_table,
 )
 from skdeepad.networks._lenet import LeNet, lenet_cifar10, lenet_fashion_mnist, lenet_mnist
-from skdeepad.networks._look import code_size, collapse_risks, draws_nothing, n_branches
+from skdeepad.networks._look import code_shape, code_size, collapse_risks, draws_nothing, n_branches
 from skdeepad.networks._mlp import MLP, BranchLinear, Squash
 from skdeepad.networks._receptive_field import Field, gaussian, receptive_field
 
@@ -38,6 +38,7 @@ __all__ = [
     "build_generator",
     "build_head",
     "build_map_network",
+    "code_shape",
     "code_size",
     "collapse_risks",
     "draws_nothing",

@@ -68,7 +68,36 @@ def code_size(network: nn.Module, input_shape: Sequence[int]) -> int:
     >>> code_size(lenet_mnist(), (1, 28, 28))
     32
     """
-    return math.prod(probe(network, input_shape, "network"))
+    return math.prod(code_shape(network, input_shape))
+
+
+def code_shape(network: nn.Module, input_shape: Sequence[int]) -> tuple[int, ...]:
+    """Return the shape of a row's code.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Maps rows to codes; on the CPU.
+    input_shape : tuple of int
+        Shape of one row.
+
+    Returns
+    -------
+    tuple of int
+        Shape of one row of output.
+
+    Raises
+    ------
+    ValueError
+        If the network cannot take rows of that shape.
+
+    Examples
+    --------
+    >>> from skdeepad.networks import code_shape, lenet_mnist
+    >>> code_shape(lenet_mnist(), (1, 28, 28))
+    (32,)
+    """
+    return tuple(probe(network, input_shape, "network"))
 
 
 @torch.no_grad()
