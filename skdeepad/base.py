@@ -322,9 +322,10 @@ class BaseDetector(OutlierMixin, Parametrized):
         """Check rows of any shape and return them flat, (n, d)."""
         rows, shape = as_table(X)
         expected = self._given_shape() if reset else self.input_shape_
-        if shape is not None:
+        as_given = shape or tuple(getattr(rows, "shape", ()))[1:]
+        if shape is not None or tuple(getattr(rows, "shape", ())) == expected:
             said_by = "as input_shape says" if reset else "as in fit"
-            check_row_shape(shape, expected, len(rows), said_by)
+            check_row_shape(as_given, expected, len(rows), said_by)
         rows = validate_data(
             self, rows, reset=reset, dtype=self._dtype, order="C", ensure_min_samples=1 + reset
         )

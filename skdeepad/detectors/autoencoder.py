@@ -10,7 +10,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from skdeepad.deep import DecoderParameter, DeepDetector
+from skdeepad.deep import RUFF_NOTE, RUFF_SETTINGS, RUFF_SOURCE, DecoderParameter, DeepDetector
 from skdeepad.engine import Objective, Stage
 from skdeepad.networks import code_size
 from skdeepad.objectives import ReconstructionObjective
@@ -67,6 +67,8 @@ class AutoEncoder(
     """
 
     _learns_from_labels = False
+    _paper_settings = RUFF_SETTINGS
+    _paper_source, _paper_note = RUFF_SOURCE, RUFF_NOTE
 
     def transform(self, X: ArrayLike) -> NDArray[np.float64]:
         """Encode rows.
@@ -88,7 +90,7 @@ class AutoEncoder(
         encoder = self._encoder(seeds, bias=True)
         decoder = self._required_decoder(encoder, seeds)
         objective = ReconstructionObjective(encoder, decoder)
-        return [self._stage("train", objective, labeled_anomalies=False)]
+        return [self._stage("train", objective)]
 
     def _keep(self, objective: Objective) -> None:
         super()._keep(objective)
