@@ -20,6 +20,8 @@ from skdeepad.inputs import (
     check_labels,
     check_row_shape,
     on_host,
+    refuse_lossy,
+    refuse_masked,
     warn_of_channels_last,
     warn_of_scales,
 )
@@ -327,37 +329,51 @@ class BaseDetector(OutlierMixin, Parametrized):
 
     def _validate(self, X: Any, *, reset: bool) -> NDArray[Any]:
         """Check rows of any shape and return them flat, (n, d)."""
+        self._refuse_lossy(X)
         given, shape = as_table(X)
         expected = self._given_shape() if reset else self.input_shape_
-        if shape is not None:
+        of_all = tuple(getattr(given, "shape", ()))
+        if shape is not None or of_all == expected:
             said_by = "as input_shape says" if reset else "as in fit"
-            check_row_shape(shape, expected, len(given), said_by)
-        rows = validate_data(
-            self, given, reset=reset, dtype=self._dtype, order="C", ensure_min_samples=1 + reset
-        )
+            check_row_shape(shape or of_all[1:], expected, len(given), said_by)
+        rows = self._converted(given, reset)
         if reset:
-            if shape is not None:
-                warn_of_channels_last(shape)
-            if self._wants_scaled_rows:
-                self._warn_of_scales(given, shape or expected)
             self.input_shape_: tuple[int, ...] = self._row_shape(
                 shape or expected or (rows.shape[1],)
             )
-            if np.prod(self.input_shape_) != rows.shape[1]:
-                raise ValueError(
-                    f"input_shape={self.input_shape_} has {np.prod(self.input_shape_)} numbers; "
-                    f"the rows of X have {rows.shape[1]}. They must be the same."
-                )
+            self._check_input_shape(rows)
+            if shape is not None:
+                warn_of_channels_last(shape)
+            if self._wants_scaled_rows:
+                self._warn_of_scales(given)
         return rows
 
-    def _warn_of_scales(self, given: Any, shape: tuple[int, ...] | None) -> None:
+    def _refuse_lossy(self, X: Any) -> None:
+        """Refuse what would lose its meaning on the way to numbers."""
+        refuse_lossy(X, "X")
+
+    def _converted(self, X: Any, reset: bool) -> NDArray[Any]:
+        """Return a table as an array of numbers, or say what is wrong with it."""
+        rows: NDArray[Any] = validate_data(
+            self, X, reset=reset, dtype=self._dtype, order="C", ensure_min_samples=1 + reset
+        )
+        return rows
+
+    def _check_input_shape(self, rows: NDArray[Any]) -> None:
+        if np.prod(self.input_shape_) != rows.shape[1]:
+            raise ValueError(
+                f"input_shape={self.input_shape_} has {np.prod(self.input_shape_)} numbers; "
+                f"the rows of X have {rows.shape[1]}. They must be the same."
+            )
+
+    def _warn_of_scales(self, given: Any) -> None:
         """Warn of rows that nobody has scaled, judged by some thousand of them."""
         rows = np.asarray(given)
         rows = rows[:: len(rows) // 10_000 + 1]
         if rows.dtype.kind not in "fiu":
             rows = rows.astype(np.float64)
         columns = getattr(self, "feature_names_in_", np.arange(rows.shape[1]))
-        warn_of_scales(rows, columns, images=shape is not None and len(shape) > 2)
+        warn_of_scales(rows, columns, images=len(self.input_shape_) > 2)
 
     def _given_shape(self) -> tuple[int, ...] | None:
         """Return the parameter input_shape as a tuple, or None."""
@@ -378,7 +394,7 @@ class BaseDetector(OutlierMixin, Parametrized):
 
     def _shaped(self, X: NDArray[Any]) -> NDArray[Any]:
         """Return flat rows in the shape that they had in ``fit``, for what takes them so."""
-        return X.reshape(len(X), *self.input_shape_)
+        return X if len(self.input_shape_) == 1 else X.reshape(len(X), *self.input_shape_)
 
     def _fit(self, X: NDArray[Any], y: NDArray[np.int8]) -> NDArray[np.float64] | None:
         """Learn; may return the anomaly scores of the training rows, if they are at hand."""
@@ -419,6 +435,7 @@ class BaseDetector(OutlierMixin, Parametrized):
         if finite.all():
             return
         rows = np.flatnonzero(~finite)
+        X = X if isinstance(X, np.ndarray) and X.dtype.kind == "f" else None
         told = f"{len(rows)} of {len(scores)} anomaly scores are not finite"
         if X is not None and len(rows) < len(scores):
             largest = np.abs(X[rows[0]]).max()
@@ -442,7 +459,7 @@ class BaseDetector(OutlierMixin, Parametrized):
     ) -> None:
         """Say that a model tells no rows apart, and why."""
         cause = self._collapse
-        if X is not None and not np.ptp(X, axis=0).any():
+        if isinstance(X, np.ndarray) and X.dtype.kind == "f" and not np.ptp(X, axis=0).any():
             cause = (
                 f"all columns are constant, as {X.dtype} holds them: standardize them in float64, "
                 "or drop them"
@@ -485,3 +502,28 @@ class BaseDetector(OutlierMixin, Parametrized):
 
     def _warn_of_scores(self, scores: NDArray[np.float64]) -> None:
         """Warn if training scores show that something went wrong; by default nothing is checked."""
+
+
+class WrappingDetector(BaseDetector):
+    """Base class of detectors that hold others, which decide what rows may be.
+
+    Missing values, text and the names of columns are left to them.
+    """
+
+    _wants_scaled_rows = False
+
+    def _refuse_lossy(self, X: Any) -> None:
+        refuse_masked(X, "X")
+
+    def _converted(self, X: Any, reset: bool) -> Any:
+        if hasattr(X, "columns"):
+            validate_data(self, X, reset=reset, skip_check_array=True)
+            return X
+        return validate_data(
+            self,
+            X,
+            reset=reset,
+            dtype=None,
+            ensure_all_finite=False,
+            ensure_min_samples=1 + reset,
+        )

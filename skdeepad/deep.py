@@ -81,6 +81,23 @@ def _paper_constructor(cls: type[DeepDetector]) -> Any:
     return classmethod(with_paper_settings)
 
 
+# Of the experiments of Ruff et al., whatever the method.
+RUFF_SETTINGS = {
+    "n_epochs": 150,
+    "lr": 1e-4,
+    "lr_schedule": "two-phase",
+    "batch_size": 200,
+    "weight_decay": 1e-6,
+}
+RUFF_SOURCE = (
+    'Ruff et al., "Deep Semi-Supervised Anomaly Detection", ICLR 2020, appendices D and E.'
+)
+RUFF_NOTE = (
+    "The paper's layers for images are the defaults; for tables pass "
+    "``hidden_layer_sizes=(32, 16, 8)``, or what the paper has."
+)
+
+
 class DeepDetector(CallbackSupportMixin, BaseDetector):
     """Base class of the detectors that train networks.
 
@@ -177,21 +194,10 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
     verbose: int = parameter(default=0, constraint=["verbose"], doc="Whether to show progress.")
 
     _dtype: ClassVar[Any] = np.float32
-    # What `with_paper_settings` passes, and where that is from.
-    _paper_settings: ClassVar[dict[str, Any]] = {
-        "n_epochs": 150,
-        "lr": 1e-4,
-        "lr_schedule": "two-phase",
-        "batch_size": 200,
-        "weight_decay": 1e-6,
-    }
-    _paper_source = (
-        'Ruff et al., "Deep Semi-Supervised Anomaly Detection", ICLR 2020, appendices D and E.'
-    )
-    _paper_note = (
-        "The paper's layers for images are the defaults; for tables pass "
-        "``hidden_layer_sizes=(32, 16, 8)``, or what the paper has."
-    )
+    # What `with_paper_settings` passes, where that is from, and what else there is to know.
+    _paper_settings: ClassVar[dict[str, Any]] = {}
+    _paper_source = ""
+    _paper_note = ""
     _resolution = 1e-6
     _collapse = (
         "a collapsed network: usual causes are a learning rate too high, training for too long, or "
@@ -202,15 +208,34 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        if "with_paper_settings" not in vars(cls):
+        if cls._paper_settings and "with_paper_settings" not in vars(cls):
             cls.with_paper_settings = _paper_constructor(cls)  # type: ignore[method-assign]
         if cls.__doc__:
             cls.__doc__ = cls.__doc__.replace("    {attributes}", _ATTRIBUTES)
 
     @classmethod
     def with_paper_settings(cls, *args: Any, **parameters: Any) -> Self:
-        """Return a detector with the training of the paper's experiments; see the subclasses."""
-        return cls(*args, **{**cls._paper_settings, **parameters})
+        """Return a detector with the settings of the paper.
+
+        Parameters
+        ----------
+        *args, **parameters : object
+            Parameters of the detector, which go before the paper's.
+
+        Returns
+        -------
+        DeepDetector
+            Not fitted.
+
+        Raises
+        ------
+        NotImplementedError
+            If the class does not say what they are, in ``_paper_settings``.
+        """
+        raise NotImplementedError(
+            f"{cls.__name__} knows no settings of a paper: expected a dict of parameters as its "
+            "_paper_settings. Pass parameters to the class instead."
+        )
 
     def _stages(self, seeds: dict[str, int], y: NDArray[np.int8]) -> list[Stage]:
         """Return the stages to train on rows with labels y, their networks built from ``seeds``."""
@@ -222,6 +247,7 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
         settings = {parameter: getattr(self, parameter) for parameter in shared}
         settings["n_epochs"] = None if self.n_epochs == "auto" else self.n_epochs
         settings["n_steps"] = self._auto_steps
+        settings["labeled_anomalies"] = self._learns_from_labels
         compute, stopping = self._part("compute"), self._part("early_stopping") or EarlyStopping()
         settings |= {
             each: getattr(compute, each) for each in ("precision", "cuda_graph", "compile")
@@ -239,6 +265,11 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
             seeds["network"],
             **branching,
         )
+
+    def _head(self, encoder: nn.Module, seeds: dict[str, int], outputs: int = 1) -> nn.Module:
+        """Return what turns an encoder's codes into a few numbers each."""
+        size = networks.code_size(encoder, self.input_shape_)
+        return networks.build_head(size, seeds["head"], outputs)
 
     def _layer_sizes(self) -> tuple[int, ...] | None:
         """Return the parameter hidden_layer_sizes as a tuple of int, or None."""

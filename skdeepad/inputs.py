@@ -57,7 +57,6 @@ def as_table(X: Any) -> tuple[Any, tuple[int, ...] | None]:
     ((2, 192), (3, 8, 8))
     """
     X = on_host(X)
-    refuse_lossy(X, "X")
     if isinstance(X, list | tuple) and len(X) and len(_shape(X[0])) > 1:
         X = _stacked(X)
     shape = tuple(getattr(X, "shape", ()))
@@ -66,8 +65,8 @@ def as_table(X: Any) -> tuple[Any, tuple[int, ...] | None]:
     return np.asarray(X).reshape(shape[0], math.prod(shape[1:])), shape[1:]
 
 
-def refuse_lossy(values: Any, name: str) -> None:
-    """Refuse what would lose its meaning on the way to numbers: masks, dates, text.
+def refuse_masked(values: Any, name: str) -> None:
+    """Refuse masked values, whose masks would be lost.
 
     Parameters
     ----------
@@ -79,7 +78,7 @@ def refuse_lossy(values: Any, name: str) -> None:
     Raises
     ------
     ValueError
-        If values are masked, or X holds dates or columns of text.
+        If one is masked.
     """
     if np.ma.is_masked(values):
         raise ValueError(
@@ -87,8 +86,24 @@ def refuse_lossy(values: Any, name: str) -> None:
             f"expected an array without. Fill them, for example by {name}.filled(0) for "
             "unlabeled rows or an imputer for features, or leave these rows out."
         )
-    if name != "X":
-        return
+
+
+def refuse_lossy(values: Any, name: str) -> None:
+    """Refuse features that would lose their meaning on the way to numbers: masks, dates, text.
+
+    Parameters
+    ----------
+    values : object
+        What was passed as X.
+    name : str
+        "X".
+
+    Raises
+    ------
+    ValueError
+        If values are masked, or are dates, or columns of text or dates.
+    """
+    refuse_masked(values, name)
     if getattr(getattr(values, "dtype", None), "kind", "") in "mM":
         raise ValueError(
             f"X holds dates or times ({values.dtype}): expected numbers. Turn them into features, "
@@ -274,7 +289,7 @@ def check_labels(y: Any, n_samples: int, *, for_training: bool = True) -> NDArra
     """
     if y is None:
         return np.zeros(n_samples, dtype=np.int8)
-    refuse_lossy(y, "y")
+    refuse_masked(y, "y")
     y = np.asarray(on_host(y))
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 # Frames of these are on the way from the user's line to ours.
 _BETWEEN = ("skdeepad", "sklearn", "contextlib")
@@ -41,6 +43,16 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
     while frame.f_back is not None and _is_between(frame.f_globals.get("__name__", "")):
         level, frame = level + 1, frame.f_back
     warnings.warn(message, category, stacklevel=level)
+
+
+@contextmanager
+def warned_once() -> Iterator[None]:
+    """Give each warning of what is inside once, however many models give it, at the user's line."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for text, category in dict.fromkeys((str(each.message), each.category) for each in caught):
+        warn(text, category)
 
 
 def _is_between(module: str) -> bool:

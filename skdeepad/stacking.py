@@ -238,12 +238,12 @@ def why_not_stacked(
     """
     detector = last_step(estimator)
     # Asked for what it takes, whatever class it is of.
-    reason_of = getattr(detector, "_why_not_stacked", None)
-    if reason_of is None:
+    # A frozen estimator answers for what it holds: its class does not.
+    if not hasattr(type(detector), "_why_not_stacked"):
         return "it is no deep detector, or only a part of it is"
     if any(getattr(each, "_skl_callbacks", None) for each in (estimator, detector)):
         return "callbacks follow one model"
-    reason = reason_of()
+    reason = detector._why_not_stacked()
     if reason is not None or X is None:
         return reason
     fits = [Fit(clone(detector), X, y) for _ in range(2)]

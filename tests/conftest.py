@@ -68,6 +68,10 @@ def listed_detectors():
 
 
 DETECTORS = listed_detectors()
+SETTINGS = [name for name in DETECTORS if name not in skdeepad.__all__]
+# One of each kind: float32 and float64, learning from labels or not, with a fit of its own, made
+# of others.
+REPRESENTATIVES = ["DeepSAD", "FCDD", "SSAD", "HybridDetector", "DeepEnsemble"]
 DEEP = [name for name, (cls, _) in DETECTORS.items() if issubclass(cls, DeepDetector)]
 LEARNERS = [
     name for name, (cls, setting) in DETECTORS.items() if cls(**setting)._learns_from_labels
@@ -83,10 +87,25 @@ WANT_MAPS = [name for name in DETECTORS if name.startswith("FCDD")]
 UNLABELED_ARE_NORMAL = [name for name in DETECTORS if name.startswith(("DeepClassifier", "AGAD"))]
 REFUSE_EARLY_STOPPING = [name for name in DETECTORS if name.startswith("AGAD")]
 CLASSES = list(dict.fromkeys(cls for cls, _ in DETECTORS.values()))
+KNOWN = {parameter for cls in CLASSES for parameter in inspect.signature(cls).parameters}
+
+
+@pytest.hookimpl(tryfirst=True)  # before what -m leaves out
+def pytest_collection_modifyitems(items):
+    """Leave to the slow tests: variants, and all but representatives of what is the base class's.
+
+    The name of the detector is the parameter "name".
+    """
+    for item in items:
+        name = item.callspec.params.get("name") if hasattr(item, "callspec") else None
+        of_base = item.get_closest_marker("of_the_base_class") is not None
+        if name in SETTINGS or (of_base and name in DETECTORS and name not in REPRESENTATIVES):
+            item.add_marker(pytest.mark.slow)
 
 
 def quick(name, **params):
     """Return an unfitted detector that trains in milliseconds; it takes those params it has."""
+    assert params.keys() <= KNOWN, "no detector has such a parameter: the test would test nothing"
     cls, setting = DETECTORS[name]
     known = inspect.signature(cls).parameters
     wanted = {**SMALL, **setting, **params}

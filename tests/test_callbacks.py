@@ -25,10 +25,16 @@ needs_callbacks = pytest.mark.skipif(not HAS_CALLBACKS, reason="scikit-learn < 1
 X, Y = table()
 
 
-# Its n_epochs are those of two stages, which these tests take for one.
-@pytest.fixture(params=[name for name in DEEP if name != "SSDGM-M1+M2"])
+# The n_epochs of SSDGM's two models are those of two stages, which these tests take for one.
+EVERY_DETECTOR = pytest.mark.parametrize(
+    "detector", [name for name in DEEP if name != "SSDGM-M1+M2"], indirect=True
+)
+
+
+# One of each kind: two turns, a stage before the last, what is fitted after each epoch, a head.
+@pytest.fixture(params=["AGAD", "DeepSAD", "DeepSVDD-soft-boundary", "SSDGM"])
 def detector(request):
-    """Each deep detector in turn, with as many epochs as the tests below count on."""
+    """Return a detector of each kind in turn, with as many epochs as the tests count on."""
     detector = quick(request.param, n_epochs=4)
     if "pretrain" in detector.get_params():
         detector.set_params(pretrain=True, pretrain_n_epochs=3)
@@ -101,6 +107,7 @@ def test_below_1_9_there_are_no_callbacks(detector):
 
 
 @needs_callbacks
+@EVERY_DETECTOR
 def test_a_fit_is_made_of_stages_and_these_of_epochs(detector):
     spy = Spy()
     detector.set_callbacks(spy).fit(X, Y)
@@ -112,6 +119,7 @@ def test_a_fit_is_made_of_stages_and_these_of_epochs(detector):
 
 
 @needs_callbacks
+@EVERY_DETECTOR
 def test_callbacks_do_not_change_the_model(detector):
     expected = clone(detector).fit(X, Y)
     keeper = Keeper()
@@ -156,6 +164,7 @@ def test_a_copy_is_made_only_for_callbacks_that_ask_for_it(detector, callback, m
 
 
 @needs_callbacks
+@EVERY_DETECTOR
 def test_the_given_detector_is_what_training_that_ends_there_gives(detector):
     keeper = Keeper()
     detector.set_callbacks(keeper).fit(X, Y)

@@ -25,6 +25,7 @@ from conftest import (
     LEARNERS,
     NON_LEARNERS,
     REFUSE_EARLY_STOPPING,
+    SETTINGS,
     UNLABELED_ARE_NORMAL,
     WANT_ANOMALIES,
     WANT_MAPS,
@@ -53,7 +54,7 @@ from sklearn.utils.fixes import parse_version
 from torch import nn
 
 import skdeepad
-from skdeepad import SSDGM, DeepClassifier
+from skdeepad import SSAD, SSDGM, Compute, DeepClassifier, testing
 from skdeepad.datasets import load_breast_cancer_anomaly, load_digits_anomaly
 from skdeepad.engine import batches
 from skdeepad.networks import MLP
@@ -67,6 +68,9 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:The generator of AGAD makes nearly"),
     pytest.mark.filterwarnings("ignore:The discriminator of AGAD has won"),
 ]
+
+of_the_base_class = pytest.mark.of_the_base_class
+slow = pytest.mark.slow
 
 X, Y = table()
 X_NEW = np.random.default_rng(1).normal(size=(30, 4))
@@ -99,14 +103,27 @@ def unchanged(detector):
 
 @pytest.mark.filterwarnings("ignore::skdeepad.LabelWarning")
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMetricWarning")
-@parametrize_with_checks([quick(name) for name in DETECTORS])
+@parametrize_with_checks([quick(name) for name in DETECTORS if name not in SETTINGS])
 def test_scikit_learn_checks(estimator, check):
+    run_check(estimator, check)
+
+
+@slow
+@pytest.mark.filterwarnings("ignore::skdeepad.LabelWarning")
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMetricWarning")
+@parametrize_with_checks([quick(name) for name in SETTINGS])
+def test_scikit_learn_checks_of_settings(estimator, check):
+    run_check(estimator, check)
+
+
+def run_check(estimator, check):
     try:
         check(estimator)
     except SkipTest as skip:
         pytest.fail(f"No check is excused, but one was skipped: {skip}")
 
 
+@of_the_base_class
 @pytest.mark.filterwarnings("ignore::skdeepad.LabelWarning")
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMetricWarning")
 @pytest.mark.parametrize(
@@ -126,11 +143,16 @@ def test_scikit_learn_checks_outside_check_estimator(name, check):
 
 
 def test_there_is_no_classes(name):
-    detector = quick(name).fit(X, Y)
-    assert not hasattr(detector, "classes_")
+    testing.check_no_classes(quick(name))
 
 
-@pytest.mark.parametrize("name", [name for name in LEARNERS if not name.endswith("rank-mean")])
+@pytest.mark.parametrize("name", LEARNERS)
+def test_labels_make_like_rows_more_anomalous(name):
+    testing.check_labels_matter(quick(name, n_epochs=15, pretrain_n_epochs=1, lr=3e-3))
+
+
+@slow
+@pytest.mark.parametrize("name", ["DeepSAD", "HSC", "SSAD"])
 def test_labeled_anomalies_become_more_anomalous(name):
     # Anomalies lie within the spread of the normal rows along the first axis, so that without
     # labels they cannot be told apart; a tenth of the unlabeled rows are anomalies too.
@@ -149,7 +171,7 @@ def test_labeled_anomalies_become_more_anomalous(name):
         detector = quick(name, n_epochs=30, pretrain_n_epochs=3, random_state=seed)
         without = detector.fit(rows).score(rows_new, truth_new)
         gains.append(detector.fit(rows, y).score(rows_new, truth_new) - without)
-    assert np.mean(gains) > (0.005 if name.startswith("AGAD") else 0.05)  # its rate is small
+    assert np.mean(gains) > 0.05
 
 
 @pytest.mark.parametrize("name", LEARNERS)
@@ -183,6 +205,7 @@ def test_fit_predict_uses_labels(name):
     assert (direct.score_samples(X) != quick(name).fit(X).score_samples(X)).any()
 
 
+@of_the_base_class
 def test_labels_reach_the_detector_in_a_pipeline(name):
     pipeline, other = (make_pipeline(StandardScaler(), quick(name)) for _ in range(2))
     assert_array_equal(pipeline.fit_predict(X, Y), other.fit(X, Y).predict(X))
@@ -211,11 +234,13 @@ LABEL_FORMS = {
 }
 
 
+@of_the_base_class
 @pytest.mark.parametrize("form", LABEL_FORMS)
 def test_all_forms_of_labels_are_equal(name, form):
     assert_same_model(quick(name).fit(X, LABEL_FORMS[form](Y)), quick(name).fit(X, Y))
 
 
+@of_the_base_class
 def test_labels_are_read_by_their_sign(name):
     with pytest.warns(skdeepad.LabelWarning, match="read by their sign"):
         other = quick(name).fit(X, Y * 3)
@@ -260,6 +285,7 @@ BAD_LABELS = {
 }
 
 
+@of_the_base_class
 @pytest.mark.parametrize("problem", BAD_LABELS)
 def test_bad_labels_are_refused_before_training(name, problem, monkeypatch):
     y, message = BAD_LABELS[problem]
@@ -278,6 +304,7 @@ def test_bad_labels_are_refused_before_training(name, problem, monkeypatch):
         unfitted.predict(X)
 
 
+@of_the_base_class
 @pytest.mark.parametrize(
     ("y", "message"),
     [
@@ -328,7 +355,11 @@ def test_contamination_is_the_share_of_rows_that_are_not_labeled_anomalies(name,
     scores = detector.score_samples(X)
     counted = Y >= 0
     flagged = (detector.predict(X) == -1)[counted].sum()
-    assert flagged == np.ceil(contamination * (counted.sum() - 1))
+    wanted = np.ceil(contamination * (counted.sum() - 1))
+    if name.endswith("rank-mean"):  # of rows of the same ranks all or none are flagged
+        assert flagged <= wanted <= (scores[counted] <= detector.offset_).sum()
+    else:
+        assert flagged == wanted
     assert detector.offset_ == np.quantile(scores[counted], contamination)
 
 
@@ -361,6 +392,7 @@ def test_signs_and_types(name):
     assert isinstance(detector.offset_, float)
 
 
+@of_the_base_class
 def test_score_is_the_area_under_the_roc_curve_of_labeled_rows(name):
     detector = quick(name).fit(X, Y)
     labeled = Y != 0
@@ -371,6 +403,7 @@ def test_score_is_the_area_under_the_roc_curve_of_labeled_rows(name):
     assert detector.score(X, list(Y * 7.0)) == expected
 
 
+@of_the_base_class
 @pytest.mark.parametrize("y", [np.zeros(60), np.ones(60), -np.ones(60), np.maximum(Y, 0)])
 def test_score_is_nan_where_a_kind_of_label_is_missing(name, y):
     detector = quick(name).fit(X)
@@ -378,6 +411,7 @@ def test_score_is_nan_where_a_kind_of_label_is_missing(name, y):
         assert np.isnan(detector.score(X, y))
 
 
+@of_the_base_class
 def test_score_needs_labels(name):
     detector = quick(name).fit(X)
     with pytest.raises(ValueError, match=r"pass y with \+1"):
@@ -402,8 +436,6 @@ BAD_FEATURES = {
     "no row": (X[:0], r"0 sample"),
     "no column": (X[:, :0], r"0 feature"),
     "one dimension": (X[:, 0], "Expected 2D|Reshape"),
-    "three dimensions": (X[:, :, None], "dim 3"),
-    "five dimensions": (X[:, :, None, None, None], "dim 5"),
     "sparse": (csr_matrix(X), "[Ss]parse"),
     "strings": (X.astype(str).astype(object) + np.array("x", dtype=object), "convert|numeric"),
     "complex": (X + 1j, "[Cc]omplex"),
@@ -418,6 +450,7 @@ numpy_may_warn = pytest.mark.filterwarnings(
 )
 
 
+@of_the_base_class
 @numpy_may_warn
 @pytest.mark.parametrize("problem", BAD_FEATURES)
 def test_bad_features_are_refused(name, problem):
@@ -432,12 +465,28 @@ def test_bad_features_are_refused(name, problem):
     assert not fitted_attributes(unfitted)
 
 
+@pytest.mark.parametrize("axes", [(4, 1), (2, 2), (4, 1, 1, 1)])
+def test_rows_that_no_default_network_reads_are_refused(name, axes):
+    rows = X.reshape(60, *axes)
+    if isinstance(quick(name), SSAD):  # it needs no network
+        assert_same_model(quick(name).fit(rows, Y), quick(name).fit(X, Y))
+        return
+    detector, unfitted = quick(name).fit(X, Y), quick(name)
+    with unchanged(detector):
+        for each in (detector, unfitted):
+            with pytest.raises(ValueError, match="network=|takes tables and images"):
+                each.fit(rows, Y)
+    assert not fitted_attributes(unfitted)
+
+
+@of_the_base_class
 def test_one_row_is_too_few_to_fit_but_not_to_score(name):
     with pytest.raises(ValueError, match="minimum of 2|1 sample|at least 2"):
         quick(name).fit(X[:1])
     assert quick(name).fit(X).predict(X[:1]).shape == (1,)
 
 
+@of_the_base_class
 def test_another_number_of_features_is_refused(name):
     detector = quick(name).fit(X)
     with pytest.raises(ValueError, match="expecting 4 features"):
@@ -514,6 +563,7 @@ FEATURE_FORMS = {
 }
 
 
+@of_the_base_class
 @pytest.mark.parametrize("form", FEATURE_FORMS)
 def test_all_forms_of_features_are_equal(name, form):
     convert, equal = FEATURE_FORMS[form]
@@ -525,6 +575,7 @@ def test_all_forms_of_features_are_equal(name, form):
     assert detector.offset_ == other.offset_
 
 
+@of_the_base_class
 @pytest.mark.parametrize(
     "as_frame",
     [
@@ -548,6 +599,7 @@ def test_columns_keep_their_names(name, as_frame):
     assert not hasattr(quick(name).fit(X), "feature_names_in_")
 
 
+@of_the_base_class
 def test_refitting_to_other_columns(name):
     detector = quick(name).fit(as_float32_frame(X), Y).fit(X[:, :3], Y)
     assert detector.n_features_in_ == 3
@@ -555,6 +607,7 @@ def test_refitting_to_other_columns(name):
     assert_same_model(detector, quick(name).fit(X[:, :3], Y), X_NEW[:, :3])
 
 
+@of_the_base_class
 def test_failed_fit_keeps_names_and_sizes(name):
     detector = quick(name).fit(as_float32_frame(X), Y)
     with pytest.raises(ValueError, match="booleans"):
@@ -563,6 +616,7 @@ def test_failed_fit_keeps_names_and_sizes(name):
     assert len(detector.feature_names_in_) == 4
 
 
+@of_the_base_class
 def test_features_on_disk_are_read_where_they_are(name, tmp_path):
     path = tmp_path / "X.npy"
     np.save(path, X.astype(np.float32))
@@ -585,17 +639,27 @@ def test_score_of_a_row_depends_on_that_row_alone(name, n_threads):
     many = np.random.default_rng(0).normal(size=(9000, 4))
     detector = quick(name, batch_size=1024) if name in DEEP else quick(name)
     detector.fit(many[:500])
+    # In another kernel the last bits differ, and with them ties with training rows.
+    rounding = {"rtol": 1e-6, "atol": 1 / 500 if name.endswith("rank-mean") else 0}
     before = torch.get_num_threads()
     torch.set_num_threads(n_threads)
     try:
         scores = detector.score_samples(many)
-        for rows in ([0], [8191], [8192], [8999], range(8000, 8999), range(17), range(33, 2, -1)):
-            assert_array_equal(detector.score_samples(many[rows]), scores[rows])
         assert_array_equal(detector.score_samples(many[::-1]), scores[::-1])
+        few = detector.score_samples(many[:32])
+        for rows in ([0], [8191], [8192], [8999], range(8000, 8999)):
+            others = np.random.default_rng(1).normal(size=many.shape) * 10
+            others[rows] = many[rows]
+            assert_array_equal(detector.score_samples(others)[rows], scores[rows])
+            np.testing.assert_allclose(detector.score_samples(many[rows]), scores[rows], **rounding)
+        for rows in ([0], [31], range(17), range(31, 2, -1)):
+            assert_array_equal(detector.score_samples(many[rows]), few[rows])
+        np.testing.assert_allclose(few, scores[:32], **rounding)
     finally:
         torch.set_num_threads(before)
 
 
+@of_the_base_class
 def test_training_on_more_rows_than_a_slice(name):
     params = {"batch_size": 1024} if name in DEEP else {}
     many = np.random.default_rng(0).normal(size=(9000, 2))
@@ -650,13 +714,19 @@ def test_images_of_another_shape_are_refused(name, shape):
     ("input_shape", "message"),
     [
         ((1, 8, 9), "has 72 numbers"),
-        ((8, 8), "three positive numbers"),
-        ((-1, 8, -8), "three positive numbers"),
+        ((4, 4), "has 16 numbers|takes tables and images"),
+        ((65,), "has 65 numbers"),
+        ((-1, 8, -8), "positive whole numbers"),
+        ((0, 8, 8), "positive whole numbers"),
+        ((1.0, 8, 8), "positive whole numbers"),
+        ((), "positive whole numbers"),
     ],
 )
 def test_input_shape_must_fit_the_rows(name, input_shape, message):
+    detector = quick(name, input_shape=input_shape)
     with pytest.raises(ValueError, match=message):
-        quick(name, input_shape=input_shape).fit(FLAT)
+        detector.fit(FLAT)
+    assert not fitted_attributes(detector)
 
 
 # Interruption
@@ -703,6 +773,7 @@ def test_same_seed_same_model(name):
     )
 
 
+@of_the_base_class
 @pytest.mark.parametrize("own_network", [False, True])
 def test_same_seed_same_model_in_threads(name, own_network):
     if own_network and name not in DEEP:
@@ -719,6 +790,7 @@ def test_same_seed_same_model_in_threads(name, own_network):
         assert (serial[0].score_samples(X) != serial[1].score_samples(X)).any()
 
 
+@of_the_base_class
 def test_number_of_threads_does_not_change_the_model(name):
     before = torch.get_num_threads()
     rows = np.random.default_rng(0).normal(size=(3000, 4))
@@ -747,6 +819,7 @@ print("all equal", len(models))
 """
 
 
+@slow
 def test_models_load_and_train_alike_in_another_process(tmp_path):
     models = {name: quick(name).fit(X, Y) for name in DETECTORS}
     scores = {name: model.score_samples(X) for name, model in models.items()}
@@ -763,6 +836,8 @@ def test_models_load_and_train_alike_in_another_process(tmp_path):
     assert done.stdout.strip() == f"all equal {len(DETECTORS)}"
 
 
+@slow  # files and clones of the others are compared above
+@pytest.mark.parametrize("name", ["DeepSAD", "SSAD", "DeepEnsemble"])
 def test_grid_search_in_two_processes(name):
     def search(n_jobs):
         pipeline = make_pipeline(StandardScaler(), quick(name))
@@ -961,11 +1036,17 @@ def trained_and_untrained(name, rows, truth, n_labeled, **params):
     return np.mean(areas, axis=0)
 
 
-@pytest.mark.parametrize("name", DEEP)
+# Training of those that learn from labels is seen on the next data.
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name == "DeepSVDD" else pytest.param(name, marks=slow)
+        for name in DEEP
+        if name in NON_LEARNERS or name in WANT_MAPS
+    ],
+)
 def test_training_helps_on_digits(name):
     rows, truth = load_digits_anomaly(normal=3, return_X_y=True)
-    if name == "SSDGM-M1+M2":
-        pytest.skip("M1 leaves out of its codes what tells stand-ins from digits")
     params = {}
     if name in WANT_MAPS:
         params = {"input_shape": (1, 8, 8), "hidden_layer_sizes": (8, 8), "n_epochs": 50}
@@ -974,7 +1055,9 @@ def test_training_helps_on_digits(name):
     assert trained > untrained + 0.02
 
 
-@pytest.mark.parametrize("name", DEEP)
+@pytest.mark.parametrize(
+    "name", [name if name == "DeepSAD" else pytest.param(name, marks=slow) for name in DEEP]
+)
 def test_training_on_breast_cancer(name):
     # The distance to the mean nearly tells these classes apart, so only labels can add to it.
     rows, truth = load_breast_cancer_anomaly(return_X_y=True)
@@ -998,9 +1081,19 @@ def test_streaming_gives_the_same_bits(name, early_stopping, monkeypatch):
         pytest.skip("refuses early stopping")
     # Two steps a chunk, so that both buffers are filled more than once an epoch.
     monkeypatch.setattr(batches, "_CHUNK_BYTES", 2 * 8 * 4 * 4)
-    params = {"batch_size": 8, "early_stopping": early_stopping}
-    streamed = quick(name, stream=True, **params).fit(X, Y)
-    assert_same_model(streamed, quick(name, stream=False, **params).fit(X, Y))
+    streamed, of_buffers = [], batches.Rows._streamed
+    monkeypatch.setattr(
+        batches.Rows,
+        "_streamed",
+        lambda rows, positions: streamed.append(rows) or of_buffers(rows, positions),
+    )
+    models = []
+    for stream in (True, False):
+        params = {"batch_size": 8, "early_stopping": early_stopping}
+        models.append(quick(name, compute=Compute(stream=stream), **params).fit(X, Y))
+        assert bool(streamed) == stream
+        streamed.clear()
+    assert_same_model(*models)
 
 
 # Whatever the data

@@ -94,7 +94,8 @@ def test_parameters_of_the_parts_change_the_scores(parameter, values, given):
     assert (one != other).all()
 
 
-def test_defaults_are_an_autoencoder_and_a_one_class_svm():
+def test_defaults_are_an_autoencoder_and_a_one_class_svm(monkeypatch):
+    monkeypatch.setattr(AutoEncoder, "_auto_steps", 20)
     hybrid = HybridDetector(random_state=0).fit(X)
     assert isinstance(hybrid.detector_, OneClassSVM)
     assert isinstance(hybrid.autoencoder_, AutoEncoder)
@@ -142,7 +143,7 @@ def test_labels_help_on_digits():
         train, test = np.split(rng.permutation(len(rows)), [900])
         y = np.where(rng.random(900) < 0.1, np.minimum(truth[train], 0), 0)
         kept = (truth[train] > 0) | (y < 0)
-        coder = AutoEncoder(hidden_layer_sizes=(64, 16), device="cpu")
+        coder = AutoEncoder(hidden_layer_sizes=(64, 16), n_epochs=100, batch_size=64, device="cpu")
         hybrid = HybridDetector(SSAD(), coder, random_state=seed)
         without = hybrid.fit(rows[train][truth[train] > 0]).score(rows[test], truth[test])
         scores.append(
@@ -185,7 +186,7 @@ def test_a_frozen_autoencoder_is_used_as_it_is():
 
 
 def test_grid_search_over_both_parts():
-    hybrid = HybridDetector(SSAD(), autoencoder(), random_state=0)
+    hybrid = HybridDetector(SSAD(tol=0.01), autoencoder(), random_state=0)
     noisy = X + np.random.default_rng(0).normal(scale=4, size=X.shape)
     grid = {"detector__nu": [0.1, 0.4], "autoencoder__n_epochs": [1, 4]}
     search = GridSearchCV(

@@ -67,8 +67,16 @@ def searches(pipeline, cv):
     }
 
 
-@pytest.mark.parametrize("unlabeled", ["train", "split", "drop"])
-@pytest.mark.parametrize("kind", ["grid", "randomized", "halving"])
+@pytest.mark.parametrize(
+    ("kind", "unlabeled"),
+    [
+        ("grid", "train"),
+        ("grid", "split"),
+        ("grid", "drop"),
+        ("randomized", "train"),
+        ("halving", "split"),
+    ],
+)
 def test_searches_score_every_candidate_and_find_a_detector(pipeline, data, kind, unlabeled):
     X, y, truth = data
     cv = LabeledStratifiedKFold(2, unlabeled=unlabeled, shuffle=True, random_state=0)

@@ -282,10 +282,10 @@ def test_precomputed_kernel():
 def test_grid_search_slices_a_precomputed_kernel_both_ways():
     rows, y, _ = real_task()
     K = pairwise_kernels(rows, metric="rbf", gamma=0.03)
-    cv = LabeledStratifiedKFold(3)
-    grid = {"nu": [0.05, 0.2], "kappa": [0.5, 1.0]}
+    cv = LabeledStratifiedKFold(2)
+    grid = {"nu": [0.05, 0.2]}
     scores = [
-        GridSearchCV(detector, grid, cv=cv, scoring=labeled_roc_auc)
+        GridSearchCV(detector, grid, cv=cv, scoring=labeled_roc_auc, refit=False)
         .fit(given, y)
         .cv_results_["mean_test_score"]
         for detector, given in ((SSAD("precomputed"), K), (SSAD(gamma=0.03), rows))

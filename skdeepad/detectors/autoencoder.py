@@ -11,7 +11,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted
 from torch import nn
 
-from skdeepad.deep import DecoderParameter, DeepDetector
+from skdeepad.deep import RUFF_NOTE, RUFF_SETTINGS, RUFF_SOURCE, DecoderParameter, DeepDetector
 from skdeepad.engine import Objective, Rows, Stage, score
 from skdeepad.inputs import on_host
 from skdeepad.networks import code_shape
@@ -69,6 +69,8 @@ class AutoEncoder(
     """
 
     _learns_from_labels = False
+    _paper_settings = RUFF_SETTINGS
+    _paper_source, _paper_note = RUFF_SOURCE, RUFF_NOTE
 
     def fit_transform(self, X: ArrayLike, y: Any = None) -> NDArray[np.float64]:
         """Fit to rows and encode them, as a step of a pipeline: y is ignored, whatever it holds.
@@ -134,7 +136,7 @@ class AutoEncoder(
         self._code_shape_ = code_shape(encoder, self.input_shape_)
         decoder = self._required_decoder(encoder, seeds)
         objective = ReconstructionObjective(encoder, decoder)
-        return [self._stage("train", objective, labeled_anomalies=False)]
+        return [self._stage("train", objective)]
 
     def _keep(self, objective: Objective) -> None:
         super()._keep(objective)

@@ -12,8 +12,8 @@ from scipy.special import expit
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor, nn
 
-from skdeepad import losses, networks
-from skdeepad.deep import DeepDetector
+from skdeepad import losses
+from skdeepad.deep import RUFF_NOTE, RUFF_SETTINGS, RUFF_SOURCE, DeepDetector
 from skdeepad.engine import Batch, Stage
 from skdeepad.objectives import Preparation, PreparedObjective
 from skdeepad.parameters import parameter
@@ -133,12 +133,13 @@ class DeepClassifier(LabelParameters, BranchParameters, DeepDetector):
 
     _own_boundary = "where both kinds are as probable"
     _paper_settings = {
-        **DeepDetector._paper_settings,
+        **RUFF_SETTINGS,
         "n_branches": 1,
         "squash": None,
         "input_noise": 0.0,
         "anomaly_fraction": None,
     }
+    _paper_source, _paper_note = RUFF_SOURCE, RUFF_NOTE
 
     def anomaly_probability(self, X: ArrayLike) -> NDArray[np.float64]:
         r"""Probability that rows are anomalous, :math:`1 / (1 + e^{-l(x)})`.
@@ -158,7 +159,7 @@ class DeepClassifier(LabelParameters, BranchParameters, DeepDetector):
     def _stages(self, seeds: dict[str, int], y: NDArray[np.int8]) -> list[Stage]:
         encoder = self._encoder(seeds, bias=True, n_branches=self.n_branches, squash=self.squash)
         shape = self.input_shape_
-        head = networks.build_head(networks.code_size(encoder, shape), seeds["head"])
+        head = self._head(encoder, seeds)
         focal = self.objective == "focal"
         objective = ClassificationObjective(
             encoder,

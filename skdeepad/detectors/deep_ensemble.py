@@ -8,17 +8,19 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
+from sklearn.utils import _safe_indexing  # part of scikit-learn's documented API
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from skdeepad.base import BaseDetector, learns_from_labels, shape_within
+from skdeepad.base import WrappingDetector, learns_from_labels, shape_within
 from skdeepad.deep import draw_seeds, reseed
 from skdeepad.detectors.deep_sad import DeepSAD
+from skdeepad.notices import warned_once
 from skdeepad.parameters import parameter
 from skdeepad.stacking import Fit, fit_together
 
 
-class DeepEnsemble(BaseDetector):
+class DeepEnsemble(WrappingDetector):
     r"""Several detectors that differ by their seeds, trained as one, and what they say together.
 
     Each of M members is a clone of the estimator with a ``random_state`` of its own, and with
@@ -127,8 +129,6 @@ class DeepEnsemble(BaseDetector):
         doc="Whether to say why members are not trained as one, if they are not.",
     )
 
-    _dtype = [np.float64, np.float32]  # as given; members convert if they must
-
     def score_std(self, X: ArrayLike) -> NDArray[np.float64]:
         """Measure how much members disagree.
 
@@ -161,14 +161,15 @@ class DeepEnsemble(BaseDetector):
             rows = _bootstrap(y, rng) if self.bootstrap else None
             labels = y if rows is None else y[rows]
             fits.append(Fit(reseed(member, seed), features, labels, rows))
-        fit_together(fits, max_models=self.max_models, verbose=self.verbose)
+        with warned_once():
+            fit_together(fits, max_models=self.max_models, verbose=self.verbose)
         for fit in fits:
             if fit.error is not None:
                 raise fit.error
         self.estimators_: list[Any] = [fit.estimator for fit in fits]
         shape = shape_within(self.estimators_[0], self.input_shape_)
         self.input_shape_: tuple[int, ...] = shape
-        scores = self._member_scores(X[y >= 0])
+        scores = self._member_scores(_safe_indexing(X, np.flatnonzero(y >= 0)))
         self.training_scores_: NDArray[np.float64] = np.sort(scores, axis=1)
 
     def _member_scores(self, X: NDArray[Any]) -> NDArray[np.float64]:

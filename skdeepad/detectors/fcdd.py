@@ -16,7 +16,13 @@ from torch.nn import functional
 
 from skdeepad import losses, networks
 from skdeepad.base import checks_parameters
-from skdeepad.deep import IS_NETWORK, NETWORK_IN_WORDS, DeepDetector, Network
+from skdeepad.deep import (
+    IS_NETWORK,
+    NETWORK_IN_WORDS,
+    RUFF_SETTINGS,
+    DeepDetector,
+    Network,
+)
 from skdeepad.engine import Batch, Objective, Rows, Stage
 from skdeepad.inputs import on_host
 from skdeepad.objectives import Preparation, PreparedObjective
@@ -210,7 +216,7 @@ class FCDD(LabelParameters, DeepDetector):
 
     # The thesis balances batches: 128 normal images and 128 anomalies.
     _paper_settings = {
-        **DeepDetector._paper_settings,
+        **RUFF_SETTINGS,
         "batch_size": 256,
         "anomaly_fraction": 0.5,
     }

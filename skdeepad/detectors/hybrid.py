@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
+from sklearn.utils import _safe_indexing  # part of scikit-learn's documented API
 from sklearn.utils._param_validation import HasMethods
 
-from skdeepad.base import BaseDetector, learns_from_labels, shape_within
+from skdeepad.base import WrappingDetector, learns_from_labels, shape_within
 from skdeepad.deep import draw_seeds, reseed
 from skdeepad.detectors.autoencoder import AutoEncoder
 from skdeepad.engine import borrowed_global_rng
@@ -23,7 +24,7 @@ def _one_class_svm() -> Any:
     return OneClassSVM()
 
 
-class HybridDetector(BaseDetector):
+class HybridDetector(WrappingDetector):
     r"""A shallow detector on the codes of an autoencoder.
 
     An autoencoder with encoder :math:`\phi` is trained on all rows but labeled anomalies. A shallow
@@ -117,7 +118,6 @@ class HybridDetector(BaseDetector):
     )
 
     _own_boundary = "the detector's own threshold; a ValueError where it has none"
-    _dtype = [np.float64, np.float32]  # as given; the parts convert if they must
 
     @property
     def _learns_from_labels(self) -> bool:
@@ -134,7 +134,7 @@ class HybridDetector(BaseDetector):
         seeds = draw_seeds(self.random_state, ("autoencoder", "detector", "fit"))
         not_anomalous = y >= 0
         self.autoencoder_: Any = self._copy_of("autoencoder", seeds["autoencoder"]).fit(
-            self._shaped(X[not_anomalous]), None
+            self._shaped(_safe_indexing(X, np.flatnonzero(not_anomalous))), None
         )
         self.scaler_: Any = None
         codes = self._codes(X)
@@ -143,7 +143,7 @@ class HybridDetector(BaseDetector):
             from sklearn.preprocessing import StandardScaler  # heavy to import
 
             self.scaler_ = StandardScaler().fit(codes[not_anomalous])
-            codes = self.scaler_.transform(codes)
+            codes = np.asarray(self.scaler_.transform(codes))
         detector = self._copy_of("detector", seeds["detector"])
         learned = (codes, y) if self._learns_from_labels else (codes[not_anomalous],)
         # OneClassSVM, for one, draws from NumPy's global generator, whatever its parameters.
@@ -152,8 +152,9 @@ class HybridDetector(BaseDetector):
         self.input_shape_: tuple[int, ...] = shape_within(self.autoencoder_, self.input_shape_)
 
     def _codes(self, X: NDArray[Any]) -> NDArray[Any]:
-        codes = self.autoencoder_.transform(self._shaped(X))
-        return codes if self.scaler_ is None else self.scaler_.transform(codes)
+        # scikit-learn may have been told to give frames.
+        codes = np.asarray(self.autoencoder_.transform(self._shaped(X)))
+        return codes if self.scaler_ is None else np.asarray(self.scaler_.transform(codes))
 
     def _anomaly_score(self, X: NDArray[Any]) -> NDArray[np.float64]:
         return -np.asarray(self.detector_.score_samples(self._codes(X)), dtype=np.float64)

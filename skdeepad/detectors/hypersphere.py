@@ -11,7 +11,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from torch import nn
 
 from skdeepad import networks
-from skdeepad.deep import DecoderParameter, DeepDetector
+from skdeepad.deep import RUFF_NOTE, RUFF_SETTINGS, RUFF_SOURCE, DecoderParameter, DeepDetector
 from skdeepad.engine import Objective, Stage
 from skdeepad.notices import CollapseWarning, warn
 from skdeepad.objectives import DistanceObjective, ReconstructionObjective
@@ -50,7 +50,7 @@ class HypersphereDetector(BranchParameters, DecoderParameter, DeepDetector):
         "the features, or lower n_epochs or lr"
     )
     _paper_settings = {
-        **DeepDetector._paper_settings,
+        **RUFF_SETTINGS,
         "n_branches": 1,
         "squash": None,
         "input_noise": 0.0,
@@ -58,6 +58,7 @@ class HypersphereDetector(BranchParameters, DecoderParameter, DeepDetector):
         "pretrain_n_epochs": 150,
         "pretrain_lr": 1e-4,
     }
+    _paper_source, _paper_note = RUFF_SOURCE, RUFF_NOTE
 
     def _objective(self, encoder: nn.Module, y: NDArray[np.int8]) -> Objective:
         """Return the objective over an encoder for rows with labels y."""
@@ -96,7 +97,7 @@ class HypersphereDetector(BranchParameters, DecoderParameter, DeepDetector):
 
     def _training_numbers(self) -> dict[str, Any]:
         """Return what differs from the shared numbers in the main stage."""
-        return {"labeled_anomalies": self._learns_from_labels}
+        return {}
 
     def _warn_of_collapse_risks(self, encoder: nn.Module) -> None:
         risks = networks.collapse_risks(encoder) if self.network is not None else []

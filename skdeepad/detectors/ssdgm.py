@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from skdeepad import networks
-from skdeepad.deep import DecoderParameter, DeepDetector
+from skdeepad.deep import RUFF_NOTE, RUFF_SETTINGS, RUFF_SOURCE, DecoderParameter, DeepDetector
 from skdeepad.engine import Batch, Objective, Rows, Stage
 from skdeepad.losses import bernoulli_log_likelihood, gaussian_kl, gaussian_log_likelihood
 from skdeepad.objectives import Preparation, PreparedObjective
@@ -331,7 +331,8 @@ class SSDGM(LabelParameters, DecoderParameter, DeepDetector):
     lr_schedule = "cosine"
 
     _own_boundary = "where both classes are as probable"
-    _paper_settings = {**DeepDetector._paper_settings, "anomaly_fraction": None}
+    _paper_settings = {**RUFF_SETTINGS, "anomaly_fraction": None}
+    _paper_source, _paper_note = RUFF_SOURCE, RUFF_NOTE
 
     def _validate(self, X: Any, *, reset: bool) -> NDArray[Any]:
         X = super()._validate(X, reset=reset)

@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from skdeepad.engine.objective import Objective, tensors_of
 
@@ -65,7 +65,7 @@ def architecture(objective: Objective) -> dict[str, Hashable]:
     found: dict[str, Hashable] = {}
     for name, module in objective.named_modules():
         apart = objective.apart_from_losses if not name else ()
-        own: type[nn.Module] = type(module)
+        own: type = type(module)
         found[f"class of {name or 'the objective'}"] = own
         for attribute, value in vars(module).items():
             if attribute not in _OF_ALL_MODULES and attribute not in apart:
@@ -87,7 +87,9 @@ def _frozen(value: Any) -> Hashable:
         return type(value), tuple((name, _frozen(each)) for name, each in value.items())
     if isinstance(value, list | tuple):
         return type(value), tuple(_frozen(each) for each in value)
-    own = type(value)
+    if isinstance(value, Tensor):  # compares number by number
+        return id(value)
+    own: Any = type(value)
     # An object that compares by identity and is no more than its attributes; functions are more.
     plain = own.__eq__ is object.__eq__ and own.__reduce__ is object.__reduce__
     if plain and hasattr(value, "__dict__") and not isinstance(value, type | FunctionType):

@@ -99,7 +99,7 @@ def why_not_vectorized(objectives: Sequence[Objective], rows: Rows) -> str | Non
     except Exception as error:  # whatever it is, they are trained one by one
         return (
             "torch cannot compute its losses for several models at once: "
-            f"{str(error).strip().splitlines()[0]}"
+            f"{str(error).strip().splitlines()[0].rstrip('.')}"
         )
     finally:
         first.train(training)
