@@ -320,6 +320,12 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
         for stage in stages:
             stage.objective.to(self.device_)
             rows_in = _of_stage(stage, rows, training)
+            if len(rows_in) < 2:
+                raise ValueError(
+                    f"Stage {stage.name!r} of {type(self).__name__} has {len(rows_in)} row to "
+                    "train on, as labeled anomalies and rows held out are left out of it; expected "
+                    "at least 2. Pass more rows with y >= 0."
+                )
             validation = None if held_out is None else _of_stage(stage, rows, held_out)
             now = None
             if stage is stages[-1]:

@@ -9,6 +9,7 @@ from typing import Any
 import joblib
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
@@ -301,7 +302,15 @@ def fit_together(
     stacks = [stacked[number::n_stacks] for number in range(n_stacks)]
     jobs = [delayed(_each_alone)(part) for part in others]
     jobs += [delayed(_fit_in_stacks)(part, max_models) for part in stacks]
-    for part, done in zip([*others, *stacks], Parallel(n_jobs=n_jobs)(jobs), strict=True):
+    try:
+        all_done = Parallel(n_jobs=n_jobs)(jobs)
+    except TerminatedWorkerError as error:
+        names = ", ".join(sorted({type(fit.detector).__name__ for fit in fits}))
+        raise RuntimeError(
+            f"A process that was fitting some of {len(fits)} detectors ({names}) was killed, most "
+            "probably for want of memory. Lower n_jobs or max_models."
+        ) from error
+    for part, done in zip([*others, *stacks], all_done, strict=True):
         for fit, result in zip(part, done, strict=True):
             fit.take(result)
             reasons[fit] = reasons[fit] or result.why_alone

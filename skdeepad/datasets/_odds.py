@@ -209,6 +209,8 @@ def _check(name: str, X: NDArray[Any], y: NDArray[Any], path: Path) -> Arrays:
             f"{name} must have {table.n_anomalies} anomalies. Got {is_anomaly.sum()} "
             f"from {path}. {remedy}"
         )
+    if X.dtype.kind not in "fiu":
+        raise ValueError(f"{name} must hold real numbers. Got {X.dtype} from {path}. {remedy}")
     # MATLAB files hold columns together, and some tables are kept as small integers
     return np.array(X, dtype=np.float64, order="C"), np.where(is_anomaly, -1, 1)
 

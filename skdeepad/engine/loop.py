@@ -21,6 +21,7 @@ from skdeepad.engine.runtime import (
     private_generator,
     threads_for,
     threads_of_this_process,
+    told_of_memory,
 )
 from skdeepad.engine.scoring import held_out_loss, multiplications
 from skdeepad.engine.stage import Observer, Record, Stage, Training
@@ -219,7 +220,8 @@ def run(members: Sequence[Member], as_model: type[Model]) -> None:
     """
     completed = False
     try:
-        with threads_of_this_process():
+        # A network may switch gradients off, or be called where they are.
+        with threads_of_this_process(), torch.enable_grad(), told_of_memory(_in_words(members)):
             for member in members:
                 member.start()
             try_objective(members[0].objective, members[0].rows)  # the others are like it
@@ -230,6 +232,11 @@ def run(members: Sequence[Member], as_model: type[Model]) -> None:
     finally:
         for member in members:
             member.observer.ends(completed and member.record.error is None)
+
+
+def _in_words(members: Sequence[Member]) -> str:
+    models = "a model" if len(members) == 1 else f"a stack of {len(members)} models"
+    return f"A step of {models} with batches of shape {members[0].batch_shape}"
 
 
 def _run_epochs(model: Model) -> None:

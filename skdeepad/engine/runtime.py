@@ -8,6 +8,8 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from numbers import Real
 
 import numpy as np
 import torch
@@ -119,6 +121,21 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
+@contextmanager
+def told_of_memory(what: str) -> Iterator[None]:
+    """Raise a MemoryError that says what needed the memory, in place of torch's errors."""
+    try:
+        yield
+    except RuntimeError as error:  # on a CPU torch has no class of its own for it
+        text = str(error)
+        if not any(part in text for part in ("out of memory", "not enough memory", "allocate")):
+            raise
+        raise MemoryError(
+            f"{what} does not fit into memory: use smaller batches, fewer models, or a smaller "
+            f"network. torch said: {text.splitlines()[0]}"
+        ) from error
+
+
 def threads_of_this_process() -> AbstractContextManager[None]:
     """Keep to one thread in a child that was forked from a process with several."""
     return _ONE_THREAD if _forked else nullcontext()
@@ -162,8 +179,18 @@ def learning_rate_factor(schedule: str | Callable[[float], float]) -> Callable[[
     of the epochs. ``"cosine"`` falls to 0 along half a cosine.
     """
     if callable(schedule):
-        return schedule
+        return partial(_checked_factor, schedule)
     return _SCHEDULES[schedule]
+
+
+def _checked_factor(schedule: Callable[[float], float], progress: float) -> float:
+    factor = schedule(progress)
+    if not isinstance(factor, Real) or not 0 <= factor < math.inf:
+        raise ValueError(
+            f"lr_schedule must return a number of at least 0, the factor on the learning rate; it "
+            f"returned {factor!r} at progress {progress:.3g}."
+        )
+    return float(factor)
 
 
 def _cosine(progress: float) -> float:

@@ -10,7 +10,12 @@ from torch import Tensor
 
 from skdeepad.engine.batches import Rows
 from skdeepad.engine.objective import Batch, Objective
-from skdeepad.engine.runtime import private_generator, threads_for, threads_of_this_process
+from skdeepad.engine.runtime import (
+    private_generator,
+    threads_for,
+    threads_of_this_process,
+    told_of_memory,
+)
 
 # What a few rows cost little more than one: as many as take about this many multiplications,
 # at most.
@@ -51,7 +56,8 @@ def score(objective: Objective, rows: Rows, method: str = "score") -> Tensor:
     >>> score(objective, rows).shape
     torch.Size([200])
     """
-    with threads_of_this_process():
+    what = f"Scoring slices of {rows.slice_size} rows of shape {tuple(rows.x.shape[1:])}"
+    with threads_of_this_process(), told_of_memory(what):
         return _scored(objective, rows, method)
 
 

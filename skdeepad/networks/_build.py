@@ -365,7 +365,14 @@ def _from_user(
     names = inspect.signature(network).parameters
     wanted = {name: shape for name, shape in shapes.items() if name in names}
     with borrowed_global_rng(seed):
-        built = network(**wanted)
+        try:
+            built = network(**wanted)
+        except TypeError as error:
+            raise ValueError(
+                f"{role}={network!r} cannot be called with {wanted}: {error}. Expected a class or "
+                f"function whose parameters, other than {', '.join(shapes)}, all have defaults. "
+                "Pass an instance, or functools.partial with the others."
+            ) from error
     if not isinstance(built, nn.Module):
         raise ValueError(
             f"{role} must be a torch.nn.Module, or a class or function that returns one; "
