@@ -6,7 +6,7 @@ import sys
 import warnings
 
 # Frames of these are on the way from the user's line to ours.
-_BETWEEN = ("skdeepad", "sklearn", "contextlib")
+_BETWEEN = ("skdeepad", "sklearn", "joblib", "contextlib")
 
 
 class LabelWarning(UserWarning):
