@@ -596,7 +596,7 @@ def test_tensors_that_are_no_buffers_are_each_ones_own():
     for fit in fits:
         fit.detector.set_params(number=fit.detector.number)
     fit_together(fits)
-    assert "plain" in fits[1].why_alone
+    assert "plain" in fits[1].apart
     for fit in fits:
         own = clone(fit.detector).fit(X, Y)
         assert_array_equal(fit.detector.score_samples(X), own.score_samples(X))
