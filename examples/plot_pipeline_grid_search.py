@@ -51,7 +51,7 @@ print(
 # the folds and keeps all unlabeled rows in every training set;
 # :data:`~skdeepad.model_selection.labeled_roc_auc` looks at labeled rows only.
 
-detector = DeepSAD(pretrain=False, random_state=0)
+detector = DeepSAD(random_state=0)
 search = GridSearchCV(
     Pipeline([("scale", StandardScaler()), ("detect", detector)]),
     {

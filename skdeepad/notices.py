@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 # Frames of these are on the way from the user's line to ours.
-_BETWEEN = ("skdeepad", "sklearn", "contextlib")
+_BETWEEN = ("skdeepad", "sklearn", "joblib", "contextlib")
 
 
 class LabelWarning(UserWarning):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from pickle import PicklingError
 from typing import Any
 
@@ -78,6 +79,7 @@ class Fit:
         self.error: Exception | None = None
         self.seconds: float = 0.0
         self.why_alone: str | None = None
+        self.apart: str | None = None
         self.forgets()
 
     def transform(self, heads: dict[Any, Any]) -> None:
@@ -252,7 +254,8 @@ def why_not_stacked(
         fit.plan({})
         if fit.error is not None:
             raise fit.error
-    return engine.why_not_together([fit.trainings[-1] for fit in fits])
+    stages = zip(*(fit.trainings for fit in fits), strict=True)
+    return next(filter(None, map(engine.why_not_together, stages)), None)
 
 
 def fit_together(
@@ -314,10 +317,24 @@ def fit_together(
         for fit, result in zip(part, done, strict=True):
             fit.take(result)
             reasons[fit] = reasons[fit] or result.why_alone
+            fit.apart = result.apart
     if verbose:
-        for name, reason in {(type(fit.detector).__name__, reasons[fit]) for fit in fits}:
-            if reason:
-                print(f"Each {name} is trained by itself: {reason}.")
+        _tell(fits, reasons)
+
+
+def _tell(fits: list[Fit], reasons: dict[Fit, str | None]) -> None:
+    """Say which detectors were not trained as one, and why."""
+    names = [type(fit.detector).__name__ for fit in fits]
+    for name, reason in {(name, reasons[fit]) for name, fit in zip(names, fits, strict=True)}:
+        if reason:
+            print(f"Each {name} is trained by itself: {reason}.")
+    apart = Counter(
+        (name, fit.apart)
+        for name, fit in zip(names, fits, strict=True)
+        if fit.apart and not reasons[fit]
+    )
+    for (name, difference), count in apart.items():
+        print(f"{count} of {names.count(name)} {name} trained apart: {difference}.")
 
 
 def _each_alone(fits: list[Fit]) -> list[Fit]:
@@ -338,6 +355,7 @@ def _fit_in_stacks(fits: list[Fit], max_models: int | None) -> list[Fit]:
             for fit, training in zip(going, trainings, strict=True):
                 fit.seconds += training.record.seconds
                 fit.why_alone = fit.why_alone or training.record.why_alone
+                fit.apart = fit.apart or training.record.apart
                 if training.record.error is not None:
                     fit.fails(training.record.error)
             number += 1

@@ -186,6 +186,8 @@ def main() -> None:
     kernel = SSAD(kappa=1).fit(X, y, sample_weight=np.ones(80))
     assert_type(kernel.support_vectors_, Floats)
     assert_type(kernel.n_iter_, int)
+    classes = DeepClassifier(n_epochs=2, random_state=0).fit(X, y)
+    assert_type(classes.anomaly_probability([[0, 0, 0, 0], [4, 4, 4, 4]]), Floats)
     hybrid = HybridDetector(SSAD(), codes, random_state=0).fit(X, y)
     assert_type(hybrid.score_samples(X), Floats)
     ensemble = DeepEnsemble(small, n_estimators=2, random_state=0).fit(X, y)

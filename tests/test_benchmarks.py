@@ -12,7 +12,7 @@ from scipy.stats import wilcoxon
 from sklearn.svm import OneClassSVM
 
 from benchmarks import __main__ as entry
-from benchmarks import layout, paper, peers, running, scenarios, shallow, table6
+from benchmarks import defaults, layout, paper, peers, running, scenarios, shallow, table6
 from benchmarks.running import Benchmark, Options, Run, fit_and_measure, run_missing
 from skdeepad import DeepSAD
 
@@ -371,6 +371,31 @@ def test_detectors_are_judged_by_the_test_rows():
     measured = table6.measure(None, truth)(detector)
     assert measured["auc"] == 100 * 7 / 8
     assert (measured["false_alarms"], measured["detected"]) == (25.0, 50.0)
+
+
+def test_a_tenth_of_the_steps_is_shared_by_both_stages(one_table):
+    X, y, _, _ = table6.make_task("paper", "any", 0)
+    authors_steps = 3000
+    detector = table6.tenth_of(authors_steps, (8, 4), len(X)).set_params(device="cpu").fit(X, y)
+    batches = {"pretrain": len(X) // 128 + 1, "train": len(X) // 64 + 1}
+    steps = {name: batches[name] * len(of["loss"]) for name, of in detector.history_.items()}
+    assert list(steps) == ["pretrain", "train"]
+    assert 0.25 < steps["pretrain"] / sum(steps.values()) < 0.42
+    assert 0.8 * authors_steps / 10 < sum(steps.values()) <= authors_steps / 10
+
+
+def test_changed_defaults_are_no_defaults(rows):
+    """What "auto" stands for, in tables, is left out as well."""
+    X, y = rows
+    told = DeepSAD(n_epochs=1, n_branches=1, random_state=0)
+    expected = told.fit(X, y).score_samples(X)
+    for name in ("pretrain", "input_noise"):
+        changes = [change[name] for change in defaults.CHANGES.values() if name in change]
+        assert changes
+        for value in changes:
+            params = {"n_epochs": 1, "n_branches": 1, "random_state": 0, name: value}
+            changed = DeepSAD(**params).fit(X, y).score_samples(X)
+            assert np.abs(changed - expected).max() > 1e-6
 
 
 def test_shallow_detectors_choose_by_training_rows_or_a_tenth_of_the_test(one_table, monkeypatch):

@@ -166,6 +166,15 @@ def test_a_class_variable_takes_a_parameter_away():
     assert "network" not in names(type("Below", (AGAD,), {}))
 
 
+def test_annotations_may_be_strings():
+    """As they are in modules with ``from __future__ import annotations``."""
+    kinds = {"more": "int | None", "n_sides": "ClassVar[None]", "_side": "ClassVar[int]"}
+    values = {"more": None, "n_sides": None, "_side": 3, "__module__": __name__}
+    made = type("Made", (Shape,), {**values, "__annotations__": kinds})
+    assert names(made) == ["more", "color"]
+    assert repr(made(more=2)) == "Made(more=2)"
+
+
 @pytest.mark.parametrize("name", ["_side", "side_"])
 def test_what_is_annotated_has_a_parameter_s_name(name):
     with pytest.raises(TypeError, match=rf"Wrong.{name} is annotated.*Leave out the annotation"):
@@ -540,7 +549,7 @@ def test_a_search_over_parameters_of_parts():
 # Pickles
 
 
-@pytest.mark.parametrize("name", ["AutoEncoder", "HybridDetector", "SSAD", "DeepEnsemble"])
+@pytest.mark.parametrize("name", ["DeepSAD", "HybridDetector", "SSAD", "DeepEnsemble"])
 @pytest.mark.parametrize("fitted", [False, True])
 @pytest.mark.parametrize(
     "again", [lambda made: pickle.loads(pickle.dumps(made)), copy.copy, copy.deepcopy, clone]

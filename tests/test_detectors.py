@@ -466,7 +466,7 @@ def waves(n, seed):
 def test_synthetic_anomalies_stand_in_for_labeled_ones(objective, draw, spoil, made):
     detector = DeepClassifier(objective, n_epochs=40, batch_size=32, random_state=0, device="cpu")
     with pytest.warns(LabelWarning, match=f"y has none: .*{made}.* stand in") as caught:
-        detector.fit(draw(200, 0))
+        detector.fit(draw(100, 0))
     assert [warning.filename for warning in caught] == [__file__]
     rows, truth = np.r_[draw(200, 1), spoil(draw(200, 2))], np.repeat([1, -1], 200)
     assert len(np.unique(detector.score_samples(rows))) > 390

@@ -561,10 +561,10 @@ def test_what_sets_one_apart_is_named(params, name, capsys):
     fits.append(Fit(detector(random_state=2, **params), X, Y))
     fit_together(fits, verbose=1)
     assert [fit.error for fit in fits] == [None] * 3
-    *alike, apart = [fit.why_alone for fit in fits]
+    *alike, apart = [fit.apart for fit in fits]
     assert alike == [None, None]
-    assert apart.startswith("it differs from 2 others in ") and name in apart
-    assert f"is trained by itself: {apart}." in capsys.readouterr().out
+    assert apart.startswith("different from 2 others in ") and name in apart
+    assert f"trained apart: {apart}." in capsys.readouterr().out
     own = clone(fits[2].detector).fit(X, Y)
     assert_array_equal(fits[2].detector.score_samples(X), own.score_samples(X))
 
@@ -576,8 +576,8 @@ def test_the_record_says_so():
     ]
     train_together(trainings)
     assert [training.record.error for training in trainings] == [None, None]
-    first, second = (training.record.why_alone for training in trainings)
-    assert first is None and second == "it differs from another one in number"
+    first, second = (training.record.apart for training in trainings)
+    assert first is None and second == "different from another one in number"
 
 
 def test_tensors_that_are_no_buffers_are_each_ones_own():
@@ -596,7 +596,7 @@ def test_tensors_that_are_no_buffers_are_each_ones_own():
     for fit in fits:
         fit.detector.set_params(number=fit.detector.number)
     fit_together(fits)
-    assert "plain" in fits[1].why_alone
+    assert "plain" in fits[1].apart
     for fit in fits:
         own = clone(fit.detector).fit(X, Y)
         assert_array_equal(fit.detector.score_samples(X), own.score_samples(X))

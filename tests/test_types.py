@@ -67,16 +67,18 @@ def test_wrong_calls_are_errors(tmp_path):
         "DeepSAD(n_epoch=5)": "n_epoch",
         "DeepSVDD('hard-boundary')": "hard-boundary",
         "DeepSVDD(augment='standard')": "augment",
+        "AGAD(network=nn.Linear(1, 1))": "network",
         "DeepSAD().fit([[1.0]]).predicts([[1.0]])": "predicts",
         "DeepSAD().fit([[1.0]]).score([[1.0]], [1]).mean()": "mean",
     }
     (tmp_path / "pyrightconfig.json").write_text('{"typeCheckingMode": "standard"}')
-    source = "\n".join(["from skdeepad import DeepSAD, DeepSVDD", *wrong])
+    imports = ["from torch import nn", "from skdeepad import AGAD, DeepSAD, DeepSVDD"]
+    source = "\n".join([*imports, *wrong])
     (tmp_path / "calls.py").write_text(source + "\n")
     found = errors(pyright("calls.py", folder=tmp_path))
     assert len(found) == len(wrong)
     for number, (told, said) in enumerate(zip(found, wrong.values(), strict=True)):
-        assert told.startswith(f"{number + 2}: ") and said in told
+        assert told.startswith(f"{number + 3}: ") and said in told
 
 
 @pytest.mark.slow

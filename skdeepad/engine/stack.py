@@ -68,7 +68,8 @@ def why_not_together(trainings: Sequence[Training]) -> str | None:
         The reason.
     """
     groups = _alike([Member(training) for training in trainings])
-    reasons = [training.record.why_alone for training in trainings]
+    records = [training.record for training in trainings]
+    reasons = [record.why_alone or record.apart for record in records]
     return None if len(groups) == 1 else next(filter(None, reasons), "they are not alike")
 
 
@@ -88,10 +89,11 @@ def _alike(members: Sequence[Member]) -> list[list[Member]]:
                 reason = why_not_vectorized([each.objective for each in group[:2]], group[0].rows)
             except Exception:  # it will be raised again, and noted, when they are trained
                 reason = None
-        elif key != largest and (apart := differences(dict(key), dict(largest))):
+        if key != largest and (apart := differences(dict(key), dict(largest))):
             n = len(groups[largest])
             others = "another one" if n == 1 else f"{n} others"
-            group[0].record.why_alone = f"it differs from {others} in {', '.join(apart)}"
+            for member in group:
+                member.record.apart = f"different from {others} in {', '.join(apart)}"
         if reason is None:
             result.append(group)
             continue

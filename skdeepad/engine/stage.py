@@ -99,7 +99,9 @@ class Record:
     error : Exception, default=None
         What went wrong.
     why_alone : str, default=None
-        Why it was not trained as one with the others that it was given along with.
+        Why it could not be trained as one with others.
+    apart : str, default=None
+        In what it differs from most of those that it was given along with, and is trained apart.
 
     Examples
     --------
@@ -116,6 +118,7 @@ class Record:
     seconds: float = 0.0
     error: Exception | None = None
     why_alone: str | None = None
+    apart: str | None = None
 
     def append(self, **values: float) -> None:
         """Add one epoch's values."""
