@@ -46,6 +46,13 @@ class Compute(Parametrized):
         doc="""Whether to train through ``torch.compile``: worth its start-up time for large
             networks.""",
     )
+    one_thread: bool = parameter(
+        default=False,
+        constraint=["boolean"],
+        doc="""Whether to keep to one thread on a CPU. Small networks do in any case. Sums of large
+            ones depend in their last digits on the number of threads: with this the same
+            `random_state` gives the same model whatever their number, and in every process.""",
+    )
     stream: bool | Literal["auto"] = parameter(
         default="auto",
         constraint=["boolean", StrOptions({"auto"})],

@@ -250,7 +250,8 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
         settings["labeled_anomalies"] = self._learns_from_labels
         compute, stopping = self._part("compute"), self._part("early_stopping") or EarlyStopping()
         settings |= {
-            each: getattr(compute, each) for each in ("precision", "cuda_graph", "compile")
+            each: getattr(compute, each)
+            for each in ("precision", "cuda_graph", "compile", "one_thread")
         }
         settings |= {each: getattr(stopping, each) for each in ("n_iter_no_change", "tol")}
         return Stage(name, objective, **{**settings, **numbers})
@@ -428,7 +429,7 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
 
     def _scores(self, rows: Rows) -> NDArray[np.float64]:
         """Return the anomaly scores of placed rows."""
-        return self._score_of(_as_float64(engine.score(self._objective_, rows)))
+        return self._score_of(self._of_rows(rows, "score"))
 
     def _score_of(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the anomaly score, given what the objective's score gives for each row."""
@@ -440,7 +441,12 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
 
     def _by_row(self, X: NDArray[Any], method: str) -> NDArray[np.float64]:
         """Return what a method of the objective gives for each row."""
-        return _as_float64(engine.score(self._objective_, self._rows(X), method))
+        return self._of_rows(self._rows(X), method)
+
+    def _of_rows(self, rows: Rows, method: str) -> NDArray[np.float64]:
+        one_thread = self._part("compute").one_thread
+        values = engine.score(self._objective_, rows, method, one_thread)
+        return values.double().numpy()
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
@@ -490,10 +496,6 @@ class DecoderParameter(Parametrized):
                 "decoder= a module, class or function that maps its codes back to rows, got None."
             )
         return decoder
-
-
-def _as_float64(values: torch.Tensor) -> NDArray[np.float64]:
-    return values.double().numpy()
 
 
 def _check_last(objective: Objective) -> None:

@@ -68,7 +68,8 @@ class Member:
 
         Sums over rows depend on the number of threads.
         """
-        return threads_for(n_models * self.multiplications, self.rows.device)
+        work = 0.0 if self.stage.one_thread else n_models * self.multiplications
+        return threads_for(work, self.rows.device)
 
     def start(self) -> None:
         """Fit what must be known before the first step."""

@@ -24,7 +24,9 @@ _FREE_ROWS = 32
 
 
 @torch.inference_mode()
-def score(objective: Objective, rows: Rows, method: str = "score") -> Tensor:
+def score(
+    objective: Objective, rows: Rows, method: str = "score", one_thread: bool = False
+) -> Tensor:
     """Return what a method of the objective gives for each row, on the host, in eval mode.
 
     Where float32 overflows, or divides infinity by itself, a row is computed anew in float64.
@@ -37,6 +39,8 @@ def score(objective: Objective, rows: Rows, method: str = "score") -> Tensor:
         What to score.
     method : str, default="score"
         Name of a method that takes rows (n, ...) and returns (n, ...).
+    one_thread : bool, default=False
+        Whether to keep to one thread on a CPU, whatever the network's size.
 
     Returns
     -------
@@ -57,7 +61,8 @@ def score(objective: Objective, rows: Rows, method: str = "score") -> Tensor:
     torch.Size([200])
     """
     what = f"Scoring slices of {rows.slice_size} rows of shape {tuple(rows.x.shape[1:])}"
-    with threads_of_this_process(), told_of_memory(what):
+    threads = threads_for(0.0, rows.device) if one_thread else threads_of_this_process()
+    with threads, told_of_memory(what):
         return _scored(objective, rows, method)
 
 

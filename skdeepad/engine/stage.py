@@ -45,6 +45,8 @@ class Stage:
         Whether a step is recorded on CUDA once and replayed.
     compile : bool, default=False
         Whether to train through ``torch.compile``.
+    one_thread : bool, default=False
+        Whether to keep to one thread on a CPU, whatever the network's size.
     labeled_anomalies : bool, default=True
         Whether rows with y < 0 take part. Detectors leave them out of the rows; :func:`train` does
         not look at it.
@@ -75,6 +77,7 @@ class Stage:
     precision: str = "float32"
     cuda_graph: bool = False
     compile: bool = False
+    one_thread: bool = False
     labeled_anomalies: bool = True
 
     def resolved_epochs(self, steps_per_epoch: int) -> int:
