@@ -45,6 +45,7 @@ class MapObjective(PreparedObjective):
     channels: int
     sides: list[int]
     fields: tuple[networks.Field, networks.Field]
+    eta: Tensor
     kernel: Tensor
 
     def __init__(
