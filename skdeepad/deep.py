@@ -291,12 +291,13 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
         self, X: NDArray[Any], y: NDArray[np.int8], observer: FitObserver, **more: Any
     ) -> NDArray[np.float64]:
         """Place the rows, train one stage after the other, and score the rows where they lie."""
-        rows = self._placed(X, y, **more)
-        trainings = self._trainings(rows, observer)
-        with self._foreign_randomness(trainings):
-            for training in trainings:
-                engine.train_alone(training)
-        return self._complete(trainings, rows, observer)
+        with engine.threads_of_this_process():
+            rows = self._placed(X, y, **more)
+            trainings = self._trainings(rows, observer)
+            with self._foreign_randomness(trainings):
+                for training in trainings:
+                    engine.train_alone(training)
+            return self._complete(trainings, rows, observer)
 
     def _placed(self, X: NDArray[Any], y: NDArray[np.int8], place: Any = Rows.place) -> Rows:
         """Put rows on the device."""
@@ -529,7 +530,9 @@ def reseed(estimator: Any, seed: int) -> Any:
     seeded = [
         key for key in sorted(estimator.get_params()) if key.split("__")[-1] == "random_state"
     ]
-    return estimator.set_params(**draw_seeds(seed, seeded))
+    if seeded:  # a frozen estimator takes none
+        estimator.set_params(**draw_seeds(seed, seeded))
+    return estimator
 
 
 def _of_stage(stage: Stage, rows: Rows, positions: torch.Tensor | None) -> Rows:

@@ -104,20 +104,19 @@ def refuse_lossy(values: Any, name: str) -> None:
         If values are masked, or are dates, or columns of text or dates.
     """
     refuse_masked(values, name)
-    if getattr(getattr(values, "dtype", None), "kind", "") in "mM":
+    if getattr(getattr(values, "dtype", None), "kind", None) in ("m", "M"):
         raise ValueError(
             f"X holds dates or times ({values.dtype}): expected numbers. Turn them into features, "
             "for example seconds since a start, the hour, the day of the week."
         )
-    columns = getattr(values, "columns", None)
-    if columns is None:
+    if not (hasattr(values, "columns") and hasattr(values, "dtypes")):
         return
-    kinds = {str(column): str(values[column].dtype) for column in columns}
+    kinds = zip(values.columns, map(str, values.dtypes), strict=True)
     strange = {
-        column: kind
-        for column, kind in kinds.items()
+        str(name): kind
+        for number, (name, kind) in enumerate(kinds)
         if re.match(r"(?i)(date|time|duration|str|object|categ|enum|utf8)", kind)
-        and not _holds_numbers(values[column])
+        and not _holds_numbers(values.iloc if hasattr(values, "iloc") else values, number)
     }
     if strange:
         listed = ", ".join(f"{column!r} ({kind})" for column, kind in list(strange.items())[:5])
@@ -128,12 +127,11 @@ def refuse_lossy(values: Any, name: str) -> None:
         )
 
 
-def _holds_numbers(column: Any) -> bool:
+def _holds_numbers(columns: Any, number: int) -> bool:
     """Tell whether a column of objects can be read as numbers."""
+    column = np.asarray(columns[:, number])
     try:
-        return np.asarray(column).dtype.kind != "M" and bool(
-            np.asarray(column, dtype=np.float64).size
-        )
+        return column.dtype.kind not in "mM" and bool(column.astype(np.float64).size)
     except (TypeError, ValueError):
         return False
 

@@ -344,6 +344,11 @@ def _each_alone(fits: list[Fit]) -> list[Fit]:
 
 
 def _fit_in_stacks(fits: list[Fit], max_models: int | None) -> list[Fit]:
+    with engine.threads_of_this_process():
+        return _in_stages(fits, max_models)
+
+
+def _in_stages(fits: list[Fit], max_models: int | None) -> list[Fit]:
     shared: dict[Any, Any] = {}
     try:
         for fit in fits:

@@ -2,7 +2,12 @@
 
 from skdeepad.engine.batches import Rows, Sampler
 from skdeepad.engine.objective import Batch, Objective, Turn
-from skdeepad.engine.runtime import borrowed_global_rng, private_generator, resolve_device
+from skdeepad.engine.runtime import (
+    borrowed_global_rng,
+    private_generator,
+    resolve_device,
+    threads_of_this_process,
+)
 from skdeepad.engine.scoring import score
 from skdeepad.engine.single import train, train_alone
 from skdeepad.engine.stack import train_together, why_not_together
@@ -22,6 +27,7 @@ __all__ = [
     "private_generator",
     "resolve_device",
     "score",
+    "threads_of_this_process",
     "train",
     "train_alone",
     "train_together",

@@ -20,7 +20,6 @@ from skdeepad.engine.runtime import (
     matmul_precision,
     private_generator,
     threads_for,
-    threads_of_this_process,
     told_of_memory,
 )
 from skdeepad.engine.scoring import held_out_loss, multiplications
@@ -222,7 +221,7 @@ def run(members: Sequence[Member], as_model: type[Model]) -> None:
     completed = False
     try:
         # A network may switch gradients off, or be called where they are.
-        with threads_of_this_process(), torch.enable_grad(), told_of_memory(_in_words(members)):
+        with torch.enable_grad(), told_of_memory(_in_words(members)):
             for member in members:
                 member.start()
             try_objective(members[0].objective, members[0].rows)  # the others are like it
