@@ -92,7 +92,7 @@ KNOWN = {parameter for cls in CLASSES for parameter in inspect.signature(cls).pa
 
 @pytest.hookimpl(tryfirst=True)  # before what -m leaves out
 def pytest_collection_modifyitems(items):
-    """Leave to the slow tests: variants, and all but representatives of what is the base class's.
+    """Leave to the slow tests: settings, and all but representatives where a base class is tested.
 
     The name of the detector is the parameter "name".
     """
