@@ -16,6 +16,7 @@ from sklearn.utils.fixes import parse_version
 
 from skdeepad import AGAD, EarlyStopping
 from skdeepad.deep import DeepDetector
+from skdeepad.detectors.deep_svdd import SoftBoundaryObjective
 from skdeepad.model_selection import labeled_roc_auc
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not learn from labels:skdeepad.LabelWarning")
@@ -182,6 +183,20 @@ def test_the_given_detector_is_what_training_that_ends_there_gives(detector):
         assert {key for key in vars(fitted) if key.endswith("_")} == {
             key for key in vars(ended) if key.endswith("_")
         }
+
+
+@needs_callbacks
+def test_the_given_detector_has_what_is_fitted_to_the_final_weights_alone(monkeypatch):
+    # The radius is then solved once, when training ends.
+    monkeypatch.setattr(SoftBoundaryObjective, "after_epoch", lambda self, *given: None)
+    keeper = Keeper()
+    detector = quick("DeepSVDD-soft-boundary", contamination="auto", n_epochs=3)
+    detector.set_callbacks(keeper).fit(X, Y)
+    for epoch in range(3):
+        fitted, _ = keeper.kept[("train", epoch)]
+        ended = clone(detector).set_params(n_epochs=epoch + 1).fit(X, Y)
+        assert fitted.radius_ == ended.radius_ > 0
+        assert fitted.offset_ == ended.offset_
 
 
 @needs_callbacks

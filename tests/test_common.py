@@ -26,7 +26,7 @@ from conftest import (
     LEARNERS,
     NON_LEARNERS,
     REFUSE_EARLY_STOPPING,
-    SETTINGS,
+    REPRESENTATIVES,
     UNLABELED_ARE_NORMAL,
     WANT_ANOMALIES,
     WANT_MAPS,
@@ -114,7 +114,7 @@ def unchanged(detector):
 
 @pytest.mark.filterwarnings("ignore::skdeepad.LabelWarning")
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMetricWarning")
-@parametrize_with_checks([quick(name) for name in DETECTORS if name not in SETTINGS])
+@parametrize_with_checks([quick(name) for name in REPRESENTATIVES])
 def test_scikit_learn_checks(estimator, check):
     run_check(estimator, check)
 
@@ -122,8 +122,8 @@ def test_scikit_learn_checks(estimator, check):
 @slow
 @pytest.mark.filterwarnings("ignore::skdeepad.LabelWarning")
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMetricWarning")
-@parametrize_with_checks([quick(name) for name in SETTINGS])
-def test_scikit_learn_checks_of_settings(estimator, check):
+@parametrize_with_checks([quick(name) for name in DETECTORS if name not in REPRESENTATIVES])
+def test_scikit_learn_checks_of_the_others(estimator, check):
     run_check(estimator, check)
 
 

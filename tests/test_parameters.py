@@ -1,6 +1,7 @@
 """Every parameter of every detector does something, or is shown to change nothing."""
 
 import copy
+import dataclasses
 import inspect
 import shutil
 
@@ -29,6 +30,7 @@ from skdeepad import (
     DeepSAD,
     EarlyStopping,
 )
+from skdeepad.engine import Stage
 from skdeepad.networks import MLP
 
 pytestmark = [
@@ -290,6 +292,15 @@ INVALID_PARTS = {
         },
     ),
 }
+
+
+@pytest.mark.parametrize("cls", [Compute, EarlyStopping])
+def test_what_training_takes_by_default_is_what_a_stage_does(cls):
+    of_stage = {each.name: each.default for each in dataclasses.fields(Stage)}
+    params = cls().get_params()
+    shared = params.keys() & of_stage.keys()
+    assert len(shared) >= 2
+    assert {name: params[name] for name in shared} == {name: of_stage[name] for name in shared}
 
 
 def parameters(cls):
