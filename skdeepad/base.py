@@ -373,7 +373,9 @@ class BaseDetector(OutlierMixin, Parametrized):
         if rows.dtype.kind not in "fiu":
             rows = rows.astype(np.float64)
         columns = getattr(self, "feature_names_in_", np.arange(rows.shape[1]))
-        warn_of_scales(rows, columns, images=len(self.input_shape_) > 2)
+        images = len(self.input_shape_) == 3 and self.input_shape_[1] > 1
+        with np.errstate(all="ignore"):  # values that are too large are refused elsewhere
+            warn_of_scales(rows, columns, images)
 
     def _given_shape(self) -> tuple[int, ...] | None:
         """Return the parameter input_shape as a tuple, or None."""

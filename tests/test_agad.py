@@ -755,12 +755,16 @@ def test_a_generator_that_gives_all_rows_the_same_is_told_of(images):
 @pytest.mark.parametrize("value", [0.0, 0.1, -123.456, 1e-3])
 @pytest.mark.parametrize("n", [7, 50, 100])
 def test_of_constant_rows_a_constant_is_no_collapse(n, value):
-    small(generator=Constant, n_epochs=1).fit(np.full((n, 3), value))
+    with pytest.warns(CollapseWarning, match="all columns are constant") as found:
+        small(generator=Constant, n_epochs=1).fit(np.full((n, 3), value))
+    assert len(found) == 1
 
 
 def test_of_constant_images_a_constant_is_no_collapse():
-    small(generator=Constant, n_epochs=1).fit(np.full((20, 1, 8, 8), 0.3))
-    small(n_epochs=1).fit(np.full((20, 1, 12, 20), 0.3))
+    for shape, params in (((20, 1, 8, 8), {"generator": Constant}), ((20, 1, 12, 20), {})):
+        with pytest.warns(CollapseWarning, match="all columns are constant") as found:
+            small(n_epochs=1, **params).fit(np.full(shape, 0.3))
+        assert len(found) == 1
 
 
 # Refusals

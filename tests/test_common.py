@@ -68,6 +68,10 @@ pytestmark = [
     # Training is short here, and rows are few.
     pytest.mark.filterwarnings("ignore:The generator of AGAD makes nearly"),
     pytest.mark.filterwarnings("ignore:The discriminator of AGAD has won"),
+    # Of what is far from scaled, and what tells no rows apart, one is warned elsewhere.
+    pytest.mark.filterwarnings("ignore:X is not scaled"),
+    pytest.mark.filterwarnings("ignore:float32, which networks compute in, cannot hold"),
+    pytest.mark.filterwarnings("ignore:.*tells no rows apart:skdeepad.CollapseWarning"),
 ]
 
 of_the_base_class = pytest.mark.of_the_base_class

@@ -581,10 +581,8 @@ def edited(estimator, **changes):
 
 
 def test_a_pickle_of_another_version_is_warned_of():
-    with pytest.warns(
-        UserWarning, match=r"DeepSAD was saved by skdeepad 9\.9, and this is"
-    ) as told:
-        other = edited(DeepSAD(eta=3.0), _skdeepad_version="9.9")
+    with pytest.warns(UserWarning, match=r"was saved with skdeepad 9\.9, and this is") as told:
+        other = edited(DeepSAD(eta=3.0), _versions={"skdeepad": "9.9"})
     assert other.eta == 3.0
     assert skdeepad.__version__ in str(told[0].message)
     assert "taken from the defaults" not in str(told[0].message)
@@ -594,18 +592,18 @@ def test_a_pickle_of_another_version_is_warned_of():
 def test_parameters_that_a_pickle_lacks_are_named_and_have_their_defaults():
     detector = DeepSAD(eta=3.0, weight_decay=0.5, anomaly_fraction=0.2)
     with pytest.warns(UserWarning, match=r"skdeepad 0\.0, .*: weight_decay=1e-06\. .*Fit it anew"):
-        other = edited(detector, weight_decay=MISSING, _skdeepad_version="0.0")
+        other = edited(detector, weight_decay=MISSING, _versions={"skdeepad": "0.0"})
     assert vars(other)["weight_decay"] == 1e-6
     assert (other.eta, other.anomaly_fraction) == (3.0, 0.2)
     with pytest.warns(UserWarning, match="weight_decay=1e-06"):
         edited(detector, weight_decay=MISSING)
     with pytest.warns(UserWarning, match="an unknown version"):
-        edited(detector, _skdeepad_version=MISSING)
+        edited(detector, _versions=MISSING)
 
 
 def test_the_version_is_no_attribute():
     made = pickle.loads(pickle.dumps(DeepSAD()))
-    assert "_skdeepad_version" not in vars(made)
+    assert "_versions" not in vars(made)
     assert vars(made) == vars(DeepSAD())
 
 
@@ -614,4 +612,4 @@ def test_a_part_tells_of_its_version_too():
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         pickle.loads(state.replace(skdeepad.__version__.encode(), b"9" * len(skdeepad.__version__)))
-    assert "Compute was saved by skdeepad 9999" in str(told[0].message)
+    assert "Compute was saved with skdeepad 9999" in str(told[0].message)

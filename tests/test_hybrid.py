@@ -257,7 +257,6 @@ def test_a_failing_part_leaves_the_model_before_as_it_was():
 @pytest.mark.parametrize(
     ("part", "wrong"),
     [
-        ("detector", LocalOutlierFactor()),
         ("detector", StandardScaler()),
         ("autoencoder", OneClassSVM()),
     ],
@@ -265,3 +264,5 @@ def test_a_failing_part_leaves_the_model_before_as_it_was():
 def test_parts_must_have_the_methods_they_need(part, wrong):
     with pytest.raises(ValueError, match=f"The '{part}' parameter"):
         HybridDetector(**{part: wrong}).fit(X)
+    with pytest.raises(ValueError, match="LocalOutlierFactor with novelty=False.*novelty=True"):
+        HybridDetector(LocalOutlierFactor()).fit(X)
