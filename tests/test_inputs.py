@@ -15,9 +15,17 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
 from torch import nn
 
-from skdeepad import SSAD, AutoEncoder, DeepEnsemble, DeepSAD, DeepSVDD, HybridDetector
+from skdeepad import (
+    SSAD,
+    AutoEncoder,
+    DeepEnsemble,
+    DeepSAD,
+    DeepSVDD,
+    HybridDetector,
+    LabelWarning,
+)
 from skdeepad.datasets import load_digits_anomaly
-from skdeepad.inputs import as_table, check_row_shape, warn_of_channels_last
+from skdeepad.inputs import as_table, check_labels, check_row_shape, warn_of_channels_last
 from skdeepad.networks import LeNet
 
 pytestmark = [
@@ -169,6 +177,18 @@ def test_channels_behind_are_warned_of(shape):
 )
 def test_channels_before_and_other_rows_are_not(shape):
     warn_of_channels_last(shape)  # warnings are errors here
+
+
+# How y is read
+
+
+@pytest.mark.parametrize("n_normal", range(7))
+def test_verified_normals_are_doubted_where_they_are_the_fewer(n_normal):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        labels = check_labels([1] * n_normal + [0] * (6 - n_normal), 6)
+    assert labels.sum() == n_normal
+    assert [warning.category for warning in caught] == [LabelWarning] * (n_normal in (1, 2))
 
 
 # Detectors
