@@ -1100,6 +1100,21 @@ def test_seconds_add_up_to_no_more_than_the_time_it_takes(monkeypatch):
     assert 0.5 * elapsed < sum(fit.seconds for fit in fits) <= elapsed
 
 
+@pytest.mark.parametrize("wrapped", [False, True], ids=["a detector", "a pipeline"])
+def test_what_another_process_has_fitted_is_taken_over(wrapped):
+    detector = quick("DeepSAD")
+    estimator = make_pipeline(SelectKBest(k=3), detector) if wrapped else detector
+    fit = Fit(clone(estimator), X, Y)
+    fit.transform({})
+    done = pickle.loads(pickle.dumps(fit))
+    done.alone()
+    fit.take(done)
+    assert fit.seconds == done.seconds
+    expected = clone(estimator).fit(X, Y).score_samples(X_NEW)
+    assert_array_equal(fit.estimator.score_samples(X_NEW), expected)
+    assert_array_equal(fit.detector.offset_, done.detector.offset_)
+
+
 # Anything
 
 
