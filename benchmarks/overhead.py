@@ -241,6 +241,24 @@ def scoring_overhead(blocks, n_rows=1_000_000):
     }
 
 
+def one_row_overhead(blocks):
+    """Milliseconds to score one row, and of the bare network on it, on one thread: medians."""
+    X = np.random.default_rng(0).standard_normal((2000, 20), dtype=np.float32)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    detector = DeepSAD(n_epochs=1, device="cpu", random_state=0).fit(X)
+    network, x = detector.network_, torch.from_numpy(X[:1])
+
+    def bare():
+        with torch.inference_mode():
+            return network(x)
+
+    contenders = {"skdeepad": lambda: detector.score_samples(X[:1]), "bare": bare}
+    seconds = alternate(contenders, 20 * blocks)
+    torch.set_num_threads(before)
+    return {name: 1e3 * statistics.median(values) for name, values in seconds.items()}
+
+
 def fit_memory(dtype):
     """Peak memory of fit, data included, above what the process held before it.
 
@@ -277,7 +295,10 @@ def main():
         "step": step_overhead,
         "generative": generative_overhead,
         "scoring": lambda blocks: scoring_overhead(max(3, blocks // 3)),
-        "memory": lambda blocks: {dtype: fit_memory(dtype) for dtype in ("float32", "float64")},
+        "one_row": one_row_overhead,
+        "memory": lambda blocks: {
+            dtype: [fit_memory(dtype) for _ in range(3)] for dtype in ("float32", "float64")
+        },
     }
     parser.add_argument("--blocks", type=int, default=15)
     parser.add_argument("--parts", nargs="+", default=list(measured), choices=measured)
