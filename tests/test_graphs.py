@@ -54,7 +54,7 @@ def test_each_step_is_taken_once_and_on_its_own_batch():
 
 
 def test_a_step_that_cannot_be_recorded_is_taken_as_it_is():
-    total = [torch.zeros(())]
+    total = [torch.zeros(()), torch.zeros(())]
     steps = ReplayedSteps(add_to(total), Rerun(fails=True))
     batch = {"x": torch.ones(2)}
     for _ in range(WARM_UP - 1):
@@ -63,7 +63,8 @@ def test_a_step_that_cannot_be_recorded_is_taken_as_it_is():
         steps(batch, 0)
     for _ in range(7):
         steps(batch, 0)  # tells of it once
-    assert total[0] == 2 * (WARM_UP + 7)
+        steps(batch, 1)  # and tries no other kind of step
+    assert total == [2 * (WARM_UP + 7), 2 * 7]
 
 
 @pytest.fixture
