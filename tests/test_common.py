@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import inspect
 import io
 import os
 import pickle
@@ -780,6 +781,20 @@ def test_interrupted_training_leaves_the_earlier_model(name, share):
         unfitted.predict(X)
     kept.set_params(lr_schedule="constant").fit(X, Y)  # and it can be fitted again
     assert_same_model(kept, fitted(name))
+
+
+def test_every_method_wants_a_fitted_detector(name):
+    detector = quick(name)
+    methods = [
+        method
+        for method, function in inspect.getmembers(type(detector), inspect.isfunction)
+        if not method.startswith(("_", "fit")) and "X" in inspect.signature(function).parameters
+    ]
+    assert {"anomaly_score", "decision_function", "predict", "score"} < {*methods}
+    for method in methods:
+        labels = (Y,) if method == "score" else ()
+        with pytest.raises(NotFittedError, match="is not fitted yet"):
+            getattr(detector, method)(X, *labels)
 
 
 # Randomness
