@@ -226,6 +226,22 @@ def test_streamed_batches_equal_resident_ones(monkeypatch, chunk_rows, shape, pa
         assert torch.equal(labels, streamed_labels)
 
 
+@pytest.mark.parametrize(("chunk_rows", "copied"), [(1, 8), (8, 8), (20, 16), (40, 40)])
+def test_streamed_batches_come_in_chunks_of_bounded_size(monkeypatch, chunk_rows, copied):
+    select, sizes = torch.index_select, []
+
+    def spy(x, axis, positions, **out):
+        sizes.append(len(positions))
+        return select(x, axis, positions, **out)
+
+    monkeypatch.setattr(batches, "_CHUNK_BYTES", chunk_rows * 5 * 4)
+    rows = place(normal(160, 5), np.zeros(160), stream=True)
+    order = Sampler(rows.labels(), 8).epoch(private_generator(0))
+    monkeypatch.setattr(torch, "index_select", spy)
+    assert len(list(rows.batches(order))) == 20
+    assert sizes == [copied] * (160 // copied)
+
+
 @pytest.mark.parametrize("part", [False, True])
 @pytest.mark.parametrize("stream", [False, True])
 def test_labels_stay_with_their_rows(stream, part):
