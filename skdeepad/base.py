@@ -141,7 +141,7 @@ class BaseDetector(OutlierMixin, Parametrized):
 
     # What rows are converted to.
     _dtype: ClassVar[Any] = np.float64
-    # Whether distances between rows matter as they are, so that features should be scaled.
+    # Whether rows are looked at as they are, so that their scale and order of axes matter.
     _wants_scaled_rows: ClassVar[bool] = True
     # Training scores are all the same if they differ by less than this share of the largest.
     _resolution: ClassVar[float] = 1e-9
@@ -336,13 +336,18 @@ class BaseDetector(OutlierMixin, Parametrized):
         if shape is not None or of_all == expected:
             said_by = "as input_shape says" if reset else "as in fit"
             check_row_shape(shape or of_all[1:], expected, len(given), said_by)
+        if reset and shape is not None and len(given) == 1:
+            raise ValueError(
+                f"X holds one row of shape {shape}, and at least two are needed to learn from. If "
+                "this is one image alone, there are none to learn from either: X[None] is one row."
+            )
         rows = self._converted(given, reset)
         if reset:
             self.input_shape_: tuple[int, ...] = self._row_shape(
                 shape or expected or (rows.shape[1],)
             )
             self._check_input_shape(rows)
-            if shape is not None:
+            if shape is not None and self._wants_scaled_rows:
                 warn_of_channels_last(shape)
             if self._wants_scaled_rows:
                 self._warn_of_scales(given)

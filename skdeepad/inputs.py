@@ -192,7 +192,13 @@ def _shape(row: Any) -> tuple[int, ...]:
 
 
 def _stacked(rows: list[Any] | tuple[Any, ...]) -> NDArray[Any]:
-    arrays = [np.asarray(on_host(row)) for row in rows]
+    try:
+        arrays = [np.asarray(on_host(row)) for row in rows]
+    except ValueError as error:
+        raise ValueError(
+            f"X is a list of rows, and one of them has parts of several lengths: {error}. Expected "
+            "equal ones. Resize, cut or pad them."
+        ) from error
     first = arrays[0].shape
     for number, array in enumerate(arrays):
         if array.shape != first:

@@ -96,7 +96,7 @@ class Parametrized(BaseEstimator):
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         own = _own_annotations(cls)
-        _refuse_private(cls, own)
+        _refuse_misleading(cls, own)
         if _has_written_init(cls):
             if own:
                 raise TypeError(
@@ -105,6 +105,7 @@ class Parametrized(BaseEstimator):
                 )
             return
         _restate_inherited(cls)
+        _complete_redeclared(cls, own)
         dataclass(eq=False, repr=False, kw_only=True, match_args=False)(cls)
         _gather_constraints(cls, own)
         cls.__init__.__signature__ = _ordered(cls)  # type: ignore[attr-defined]
@@ -137,7 +138,7 @@ class Parametrized(BaseEstimator):
                 if not hasattr(made, "set_params"):
                     raise ValueError(
                         f"{nested[0]} is a parameter of what is passed as {name}, and {name} is "
-                        f"{made!r}. Pass {name}= an object that has it."
+                        f"{made!r}. Pass {name}={_offer(type(self), name)} as well."
                     )
                 params = {**params, name: made}
         return super().set_params(**params)
@@ -171,6 +172,12 @@ class Parametrized(BaseEstimator):
                 + ". It may score differently. Fit it anew, or load it with the versions it is of."
             )
         super().__setstate__(missing | state)
+
+
+def _offer(cls: type, name: str) -> str:
+    """Say what may be passed as a part."""
+    makes = _parts(cls)[name]
+    return " or ".join(f"{value!r}" for value in makes) + ", or an object that has it,"
 
 
 def _versions() -> dict[str, str]:
@@ -251,8 +258,38 @@ def _gather_constraints(cls: type, own: list[str]) -> None:
     }
 
 
-def _refuse_private(cls: type, own: list[str]) -> None:
+def _complete_redeclared(cls: type, own: list[str]) -> None:
+    """Keep what is known of an inherited parameter that is declared anew by a plain value."""
+    inherited = _inherited(cls)
     for name in own:
+        known = inherited.get(name)
+        if known is not None and not isinstance(vars(cls).get(name, known), Field):
+            default = {"default": vars(cls)[name], "kw_only": known.kw_only}
+            setattr(cls, name, field(**default, metadata=known.metadata))
+
+
+def _refuse_misleading(cls: type, own: list[str]) -> None:
+    """Refuse declarations that would not do what they seem to."""
+    for name, value in vars(cls).items():
+        if isinstance(value, Field) and name not in inspect.get_annotations(cls):
+            raise TypeError(
+                f"{cls.__name__}.{name} = parameter(...) has no type: expected one, as in "
+                f"{name}: float = parameter(...)."
+            )
+    for base in cls.__mro__[1:]:
+        foreign = not issubclass(base, Parametrized) and "sklearn" not in base.__module__
+        if foreign and (names := _own_annotations(base)):
+            raise TypeError(
+                f"{cls.__name__} inherits {', '.join(names)} from {base.__name__}, whose annotated "
+                f"attributes are no parameters: expected a class that derives from Parametrized. "
+                f"Write class {base.__name__}(Parametrized), or use ClassVar."
+            )
+    for name in own:
+        if callable(getattr(super(cls, cls), name, None)) and name not in _inherited(cls):
+            raise TypeError(
+                f"{cls.__name__}.{name} is annotated, which makes it a parameter, and there is a "
+                "method of that name: expected another name."
+            )
         if name.startswith("_") or name.endswith("_"):
             raise TypeError(
                 f"{cls.__name__}.{name} is annotated, which makes it a parameter: expected a name "

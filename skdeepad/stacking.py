@@ -70,6 +70,7 @@ class Fit:
     trainings: list[Training]
     observer: FitObserver | None
     labels: NDArray[np.int8] | None
+    features: NDArray[Any] | None
     before: dict[str, Any] | None
 
     def __init__(self, estimator: Any, X: Any, y: Any, rows: NDArray[Any] | None = None) -> None:
@@ -165,13 +166,14 @@ class Fit:
         self.placed = detector._placed(features, labels, place)
         self.trainings = detector._trainings(self.placed, self.observer)
         self.labels = labels
+        self.features = features if self.rows is None else features[self.rows]
 
     def complete(self) -> None:
         """Keep what came of the trainings."""
         started = time.perf_counter()
         try:
             scores = self.detector._complete(self.trainings, self.placed, self.observer)
-            self.detector._finish(scores, self.labels)
+            self.detector._finish(scores, self.labels, self.features)
         except Exception as error:
             self.fails(error)
         self.forgets()
@@ -189,7 +191,7 @@ class Fit:
     def forgets(self) -> None:
         """Let go of what was needed for training alone."""
         self.placed, self.trainings, self.observer = None, [], None
-        self.labels, self.before = None, None
+        self.labels, self.features, self.before = None, None, None
 
 
 def is_pipeline(estimator: Any) -> bool:

@@ -428,12 +428,45 @@ def test_stated_constraints_go_before_those_that_are_inherited():
     Distance(power=3).fit(X)
 
 
-def test_a_parameter_declared_anew_without_constraint_has_none():
+def test_a_parameter_declared_anew_by_a_value_keeps_what_is_known_of_it():
+    class Other(DeepSAD):
+        eta: float = 3.0
+
+    assert Other(2.0).eta == 2.0 and Other().eta == 3.0
+    assert Other._parameter_constraints["eta"] == DeepSAD._parameter_constraints["eta"]
+    with pytest.raises(ValueError, match="'eta' parameter of Other"):
+        Other(-1.0).fit(X)
+
+
+def test_a_parameter_declared_anew_in_full_is_another_one():
     class Free(Distance):
-        power: float = 2.0
+        power: float = parameter(default=2.0)
 
     Free(power=0.5).fit(X)
     assert "power" not in Free._parameter_constraints
+
+
+def test_misleading_declarations_are_refused():
+    class Plain:
+        margin: int = 4
+
+    with pytest.raises(TypeError, match=r"inherits margin from Plain.*Plain\(Parametrized\)"):
+
+        class Mixed(Plain, DeepSAD):
+            pass
+
+    with pytest.raises(TypeError, match="eta = parameter.* has no type"):
+
+        class Untyped(DeepSAD):
+            eta = parameter(default=5.0)
+
+    with pytest.raises(TypeError, match="there is a method of that name"):
+
+        class Shadowing(DeepSAD):
+            fit: int = 3
+
+    with pytest.raises(ValueError, match="Pass early_stopping=True"):
+        DeepSAD().set_params(early_stopping__tol=1.0)
 
 
 # Docstrings

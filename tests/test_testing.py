@@ -275,3 +275,29 @@ def test_it_needs_no_pytest():
         [sys.executable, "-O", "-c", code], capture_output=True, text=True, check=False
     )
     assert done.stdout.strip().endswith("passed"), done.stderr
+
+
+class WrongWayRound(Projections):
+    """Its scores have the wrong sign, and it has classes_."""
+
+    def _fit(self, X, y):
+        super()._fit(X, y)
+        self.classes_ = np.array([-1, 1])
+
+    def _anomaly_score(self, X):
+        return -super()._anomaly_score(X)
+
+
+def test_all_that_fails_is_named_and_what_is_expected_to_is_left_out(capsys):
+    with pytest.raises(AssertionError, match="check_no_classes: .*; check_scores: "):
+        check_detector(WrongWayRound())
+    known = {
+        "check_scikit_learn": "classes_",
+        "check_no_classes": "it is one",
+        "check_scores": "so",
+    }
+    known |= {"check_labels_matter": "the sign", "check_threshold": "the sign"}
+    check_detector(WrongWayRound(), expected_failed_checks=known)
+    assert "check_scores fails, as expected: so" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="There are no checks"):
+        check_detector(WrongWayRound(), expected_failed_checks={"check_nothing": ""})

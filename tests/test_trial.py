@@ -15,6 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from torch import nn
 
+from skdeepad import DeepSVDD
 from skdeepad.deep import DeepDetector
 from skdeepad.engine import (
     Batch,
@@ -492,9 +493,9 @@ class PenalisedAsAFunction(Penalised):
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
-        (Deciding, "data-dependent control flow"),
+        (Deciding, "they decide by data"),
         (Copying, ".item()"),
-        (Penalised, "requires_grad_() (or perhaps"),
+        (Penalised, "they use torch.autograd.grad"),
         (PenalisedByWeights, "does not require grad"),
     ],
 )
@@ -600,3 +601,104 @@ def test_tensors_that_are_no_buffers_are_each_ones_own():
     for fit in fits:
         own = clone(fit.detector).fit(X, Y)
         assert_array_equal(fit.detector.score_samples(X), own.score_samples(X))
+
+
+# What would be wrong in silence
+
+
+class WritesToRows(Squares):
+    def score(self, x):
+        return self.network(x.add_(1)).square().sum(1)
+
+
+class DrawsInStart(Squares):
+    def start(self, rows):
+        self.center.copy_(torch.rand(4))
+
+
+class DrawsInAfterEpoch(Squares):
+    def after_epoch(self, epoch, rows, losses):
+        self.center.copy_(torch.rand(4))
+
+
+class DrawsFromNumPy(Squares):
+    def loss(self, batch):
+        return super().loss(batch) * float(np.random.rand())
+
+
+class DrawsFromPython(Squares):
+    def score(self, x):
+        return super().score(x) + random.random()
+
+
+class Complex(Squares):
+    def score(self, x):
+        return super().score(x) + 1j
+
+
+class Boolean(Squares):
+    def score(self, x):
+        return super().score(x) > 1
+
+    def loss(self, batch):
+        return super().score(batch.x)
+
+
+class RebindsInLoss(Squares):
+    def loss(self, batch):
+        self.center = torch.ones(4)
+        return super().loss(batch)
+
+
+class DependsOnOthers(Squares):
+    def score(self, x):
+        scores = super().score(x)
+        return scores / scores.sum()
+
+
+class NotANumberInEval(Squares):
+    def score(self, x):
+        return super().score(x) * (1.0 if self.training else float("nan"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (WritesToRows, "writes to the rows that it is given"),
+        (DrawsInStart, "torch's global generator"),
+        (DrawsInAfterEpoch, "torch's global generator"),
+        (DrawsFromNumPy, "global generator of NumPy or Python"),
+        (DrawsFromPython, "global generator of NumPy or Python"),
+        (Complex, "got \\(3,\\) of torch.complex64"),
+        (Boolean, "got \\(3,\\) of torch.bool"),
+        (RebindsInLoss, "loss put another tensor in the place of 'center'"),
+        (DependsOnOthers, "expected a score that depends on the row itself"),
+        (NotANumberInEval, "anomaly scores are not finite, those of all rows"),
+    ],
+)
+def test_nothing_is_wrong_in_silence(kind, message):
+    with pytest.raises(ValueError, match=message):
+        detector(kind).fit(X, Y)
+
+
+def test_rows_of_the_user_are_never_written_to():
+    """A whole slice would be the user's memory."""
+    with torch.random.fork_rng():
+        network = nn.Sequential(nn.LeakyReLU(0.1, inplace=True), nn.Linear(6, 4, bias=False))
+    rows = np.random.default_rng(0).normal(size=(4096, 6)).astype(np.float32)
+    kept = rows.copy()
+    with pytest.raises(ValueError, match=r"inplace=True"):
+        DeepSVDD(network=network, n_epochs=1, device="cpu").fit(rows)
+    assert_array_equal(rows, kept)
+
+
+@pytest.mark.filterwarnings("ignore:X is not scaled")
+def test_what_is_not_finite_is_named():
+    rows = X.copy()
+    rows[7, 1] = 1e30
+    with pytest.raises(ValueError, match=r"the largest value is 1e\+30, in row 7"):
+        DeepSVDD(squash=None, n_epochs=3, device="cpu").fit(rows)
+
+
+def test_a_refused_objective_is_why_models_are_not_stacked():
+    assert "it is refused: " in why_not_stacked(detector(Complex), X, Y)

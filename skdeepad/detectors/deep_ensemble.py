@@ -17,7 +17,7 @@ from skdeepad.deep import draw_seeds, reseed
 from skdeepad.detectors.deep_sad import DeepSAD
 from skdeepad.notices import warned_once
 from skdeepad.parameters import parameter
-from skdeepad.stacking import Fit, fit_together
+from skdeepad.stacking import Fit, fit_together, last_step
 
 
 class DeepEnsemble(WrappingDetector):
@@ -145,6 +145,10 @@ class DeepEnsemble(WrappingDetector):
         """
         check_is_fitted(self)
         return self._by_member(self._validate(X, reset=False)).std(axis=0)
+
+    def _warn_of_unused_labels(self, y: NDArray[np.int8]) -> None:
+        if not hasattr(last_step(self._part("estimator")), "_learns_from_labels"):
+            super()._warn_of_unused_labels(y)  # others do not say so themselves
 
     @property
     def _learns_from_labels(self) -> bool:

@@ -103,6 +103,14 @@ class Rows:
             labels[positions] = torch.from_numpy(y)
         return Rows(self.x, labels, self.device, self.streamed, positions)
 
+    def largest(self) -> str:
+        """Say how large values are, and in which row of all that were passed the largest is."""
+        x = self.x if self.index is None else self.x[self.index.to(self.x.device)]
+        by_row = x.flatten(1).abs().amax(1)
+        place = int(by_row.argmax())
+        row = place if self.index is None else int(self.index[place])
+        return f"the largest value is {float(by_row[place]):.3g}, in row {row}"
+
     def labels(self) -> Tensor:
         """Labels of these rows, of shape (n,)."""
         return self.y if self.index is None else self.y[self.index]
@@ -164,7 +172,8 @@ class Rows:
         for first in range(0, len(self), self.slice_size):
             count = min(self.slice_size, len(self) - first)
             if self.index is None:
-                x, y = self.x[first : first + count], self.y[first : first + count]
+                # A copy: x may be the user's memory, and a layer may write to what it is given.
+                x, y = self.x[first : first + count].clone(), self.y[first : first + count]
             else:
                 positions = self.index[first : first + count]
                 x = self.x.index_select(0, positions.to(self.x.device))

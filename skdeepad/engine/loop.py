@@ -24,7 +24,7 @@ from skdeepad.engine.runtime import (
 )
 from skdeepad.engine.scoring import held_out_loss, multiplications
 from skdeepad.engine.stage import Observer, Record, Stage, Training
-from skdeepad.engine.trial import same_memory, try_objective
+from skdeepad.engine.trial import check_finite, refused_draws, same_memory, try_objective
 
 # Noise is drawn for several steps at once, as many as need about this many numbers.
 _NOISE_NUMBERS = 2**18
@@ -75,12 +75,14 @@ class Member:
         self.objective.eval()
         with self.hook("start"):
             self.objective.start(self.rows)
+        check_finite(self.objective, self.rows)
         self.n_epochs = self.observer.begins(self.n_epochs)
 
     @contextmanager
     def hook(self, name: str) -> Iterator[None]:
         """Run what is inside as the objective's hook of that name."""
-        with torch.no_grad(), self.threads(), same_memory(self.objective, name):
+        draws = refused_draws(type(self.objective).__name__, self.rows.device)
+        with torch.no_grad(), self.threads(), draws, same_memory(self.objective, name):
             yield
 
     def epoch_ends(self, epoch: int, losses: dict[str, float]) -> set[str]:
@@ -93,7 +95,7 @@ class Member:
         if self.validation is not None:
             loss = held_out_loss(self.objective, self.validation)
             losses["validation_loss"] = self.best.update(loss)
-        self.record.error = _trouble(losses, self.stage, epoch)
+        self.record.error = _trouble(losses, self.stage, epoch, self.rows)
         if self.record.error is not None:
             self.running = False
             return set()
@@ -322,13 +324,14 @@ def _noise_by_step(model: Model) -> Iterator[dict[str, Tensor]]:
             yield {name: values[step] for name, values in drawn.items()}
 
 
-def _trouble(losses: dict[str, float], stage: Stage, epoch: int) -> ValueError | None:
+def _trouble(losses: dict[str, float], stage: Stage, epoch: int, rows: Rows) -> ValueError | None:
     for name, loss in losses.items():
         if not math.isfinite(loss):
             return ValueError(
                 f"The {name} of stage {stage.name!r} became {loss} in epoch {epoch + 1}; expected "
                 f"a finite number. Usual causes: features of very different or very large scale "
-                f"(standardize them, for example with StandardScaler) or a learning rate too high "
+                f"(standardize them, for example with StandardScaler; {rows.largest()}) or a "
+                f"learning rate too high "
                 f"(lr={stage.lr}; lower it or set clip_grad_norm)."
             )
     return None

@@ -18,7 +18,7 @@ from skdeepad.engine.memory import affordable
 from skdeepad.engine.objective import Batch, Turn, tensors_of, trained_parameters
 from skdeepad.engine.single import Single
 from skdeepad.engine.stage import Training
-from skdeepad.engine.trial import mean_losses, why_not_vectorized
+from skdeepad.engine.trial import mean_losses, try_objective, why_not_vectorized
 
 # Of Adam, as torch has them by default.
 _BETAS = 0.9, 0.999
@@ -67,6 +67,11 @@ def why_not_together(trainings: Sequence[Training]) -> str | None:
     str or None
         The reason.
     """
+    try:
+        for training in trainings:
+            try_objective(training.stage.objective, training.rows)
+    except ValueError as error:
+        return f"it is refused: {error}"
     groups = _alike([Member(training) for training in trainings])
     records = [training.record for training in trainings]
     reasons = [record.why_alone or record.apart for record in records]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.func import functional_call, vmap
@@ -38,27 +40,81 @@ def try_objective(objective: Objective, rows: Rows) -> None:
     Raises
     ------
     ValueError
-        If a loss or the score is not one number a row, or does not depend on what is trained, if
-        they draw from global generators, or if a tensor of it lies on another device than the rows.
+        If a loss or the score is not one real number a row, or does not depend on what is trained;
+        if they draw from global generators, write to the batch, or put another tensor where a
+        fitted one is; if a row's score depends on other rows; or if a tensor of the objective lies
+        on another device than the rows.
     """
     name = type(objective).__name__
     turns = trained_parameters(objective)
     _check_devices(objective, rows.device)
     batch = _first_batch(objective, rows)
-    names = [turn.loss for turn, _ in turns]
-    state = {key: buffer.clone() for key, buffer in objective.named_buffers()}
     training = objective.training
-    with _refused_draws(name, rows.device), torch.enable_grad():
-        losses = functional_call(objective.train(), state, ("row_losses", batch, names))
+    losses, scores = _computed(objective, batch, [turn.loss for turn, _ in turns])
+    objective.train(training)
     for (turn, parameters), loss in zip(turns, losses, strict=True):
         what = f"{name}.{turn.loss}(batch)"
         _check_shape(what, loss, batch.x)
         _check_gradient(what, loss, list(parameters.values()))
-    if type(objective).score is not Objective.score:  # pretraining need not score
-        with _refused_draws(name, rows.device), torch.no_grad():
-            scores = objective.eval()("score", batch.x)
-        _check_shape(f"{name}.score(x)", scores, batch.x)
-    objective.train(training)
+    if scores is not None:
+        together, alone = scores
+        _check_shape(f"{name}.score(x)", together, batch.x)
+        _check_alone(name, together, alone)
+
+
+def _computed(
+    objective: Objective, batch: Batch, names: list[str]
+) -> tuple[list[Tensor], tuple[Tensor, Tensor] | None]:
+    """Compute losses, and scores of all rows and of the first alone; the state stays as it is."""
+    name, device = type(objective).__name__, batch.x.device
+    x, scores = batch.x.clone(), None
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    for _ in range(3):  # other threads may draw meanwhile
+        before = _states_of_the_host()
+        state = {key: buffer.clone() for key, buffer in objective.named_buffers()}
+        put_in = dict(state)
+        with refused_draws(name, device), torch.enable_grad():
+            losses = functional_call(objective.train(), state, ("row_losses", batch, names))
+        for key, tensor in put_in.items():
+            _check_same(f"{name}.loss", key, state[key] is tensor)
+        if type(objective).score is not Objective.score:  # pretraining need not score
+            with refused_draws(name, device), torch.no_grad(), same_memory(objective, "score"):
+                scores = objective.eval()("score", batch.x), objective("score", batch.x[:1])
+        if device.type != "meta" and not torch.equal(batch.x, x):
+            raise ValueError(
+                f"A loss or score of {name} writes to the rows that it is given, which may be the "
+                "user's own memory: expected it to leave them as they are. Use x + 1 instead of "
+                "x.add_(1), and layers without inplace=True at the beginning."
+            )
+        if global_rng_is_borrowed() or before == _states_of_the_host():
+            return losses, scores
+    random.setstate(python)
+    np.random.set_state(numpy)  # noqa: NPY002
+    raise ValueError(
+        f"A loss or score of {name} draws from the global generator of NumPy or Python: expected "
+        "losses and scores without. Ask for noise in noise_shapes(x_shape); it arrives as "
+        "batch.noise."
+    )
+
+
+def _states_of_the_host() -> tuple[Any, ...]:
+    """Return the states of the global generators of NumPy and Python."""
+    numpy: Any = np.random.get_state()  # noqa: NPY002
+    return random.getstate(), numpy[1].tobytes(), numpy[2:]
+
+
+def _check_alone(name: str, together: Tensor, alone: Tensor) -> None:
+    """Refuse a score of a row that depends on the others."""
+    first = together[:1]
+    if first.device.type == "meta" or not torch.isfinite(together).all():
+        return  # what is not finite is told of when rows are scored
+    if torch.allclose(first, alone, rtol=1e-3, atol=1e-6 * float(together.abs().max())):
+        return
+    raise ValueError(
+        f"{name}.score(x) gives a row {float(first):.6g} among {len(together)} rows and "
+        f"{float(alone):.6g} alone: expected a score that depends on the row itself. Leave out "
+        "sums and means over the first axis."
+    )
 
 
 def why_not_vectorized(objectives: Sequence[Objective], rows: Rows) -> str | None:
@@ -97,13 +153,28 @@ def why_not_vectorized(objectives: Sequence[Objective], rows: Rows) -> str | Non
             )(parameters | buffers, batch.x, batch.y, batch.noise)
             torch.autograd.grad(torch.stack(losses).sum(), trained, allow_unused=True)
     except Exception as error:  # whatever it is, they are trained one by one
-        return (
-            "torch cannot compute its losses for several models at once: "
-            f"{str(error).strip().splitlines()[0].rstrip('.')}"
-        )
+        return f"torch cannot compute its losses for several models at once: {_in_words(error)}"
     finally:
         first.train(training)
     return None
+
+
+# What torch says, and what that means; it would also ask to report it.
+_MEANINGS = {
+    "data-dependent control flow": "they decide by data, for example by an if on a tensor",
+    ".item()": "they copy numbers to the host, for example by .item() or float()",
+    "random operation": "they draw random numbers",
+    "requires_grad": "they use torch.autograd.grad; torch.func.grad can be computed so",
+    "dynamic shape": "a shape depends on data, for example of x[mask]",
+}
+
+
+def _in_words(error: Exception) -> str:
+    text = str(error).strip()
+    for sign, meaning in _MEANINGS.items():
+        if sign in text:
+            return meaning
+    return text.splitlines()[0].partition("lease file")[0].rstrip(" .pP,") if text else repr(error)
 
 
 def mean_losses(
@@ -128,11 +199,16 @@ def same_memory(objective: Objective, hook: str) -> Iterator[None]:
     yield
     after = tensors_of(objective)
     for name, (tensor, address) in before.items():
-        if after.get(name) is not tensor or tensor.data_ptr() != address:
-            raise ValueError(
-                f"{type(objective).__name__}.{hook} put another tensor in the place of {name!r}: "
-                f"expected the same one with other values. Write self.{name}.copy_(values)."
-            )
+        same = after.get(name) is tensor and tensor.data_ptr() == address
+        _check_same(f"{type(objective).__name__}.{hook}", name, same)
+
+
+def _check_same(what: str, name: str, same: bool) -> None:
+    if not same:
+        raise ValueError(
+            f"{what} put another tensor in the place of {name!r}: expected the same one with other "
+            f"values. Write self.{name}.copy_(values)."
+        )
 
 
 def _first_batch(objective: Objective, rows: Rows) -> Batch:
@@ -143,9 +219,12 @@ def _first_batch(objective: Objective, rows: Rows) -> Batch:
 
 def _check_shape(what: str, values: Any, x: Tensor) -> None:
     n = len(x)
-    if isinstance(values, Tensor) and values.shape == (n,):
+    real = isinstance(values, Tensor) and values.is_floating_point()
+    if real and values.shape == (n,):
         return
-    came = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+    came = type(values).__name__
+    if isinstance(values, Tensor):
+        came = f"{tuple(values.shape)}" if real else f"{tuple(values.shape)} of {values.dtype}"
     raise ValueError(
         f"{what} must return one number for each row, so a tensor of shape ({n},) for {n} rows; "
         f"got {came}. Sum or average over the other axes, for example by .flatten(1).sum(1), or "
@@ -179,6 +258,20 @@ def _check_devices(objective: Objective, device: torch.device) -> None:
                 )
 
 
+def check_finite(objective: Objective, rows: Rows) -> None:
+    """Refuse an objective whose fitted tensors are not finite before it is trained."""
+    for name, buffer in objective.named_buffers():
+        if buffer.device.type == "meta" or not buffer.is_floating_point():
+            continue
+        if not torch.isfinite(buffer).all():
+            raise ValueError(
+                f"{type(objective).__name__}.{name} is not finite before the first step. Usual "
+                "causes: a network that gives NaN or infinity in evaluation mode, or features of "
+                f"very large scale ({rows.largest()}): standardize them, for example with "
+                "StandardScaler."
+            )
+
+
 class _Draws(TorchDispatchMode):
     """Refuses operations that draw from torch's global generators, in this thread alone."""
 
@@ -200,7 +293,7 @@ class _Draws(TorchDispatchMode):
         return func(*args, **kwargs)
 
 
-def _refused_draws(name: str, device: torch.device) -> AbstractContextManager[Any]:
+def refused_draws(name: str, device: torch.device) -> AbstractContextManager[Any]:
     """Refuse draws from global generators, except where they are seeded for foreign code.
 
     There, what is drawn here is not missing later: all of them are put back.

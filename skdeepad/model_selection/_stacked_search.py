@@ -24,6 +24,7 @@ from sklearn.utils import _safe_indexing, indexable  # documented, despite the f
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import _num_samples
 
+from skdeepad.notices import warned_once
 from skdeepad.stacking import Fit, content_of, fit_together, last_step, why_not_stacked
 
 Scoring = str | Callable[..., Any] | Sequence[str] | Mapping[str, Any] | None
@@ -78,7 +79,10 @@ class _StackedSearch(BaseSearchCV):
                 (_parameters_key(fit.estimator), by_fold[number % len(splits)])
                 for number, fit in enumerate(fits)
             ]
-            fit_together(fits, max_models=self.max_models, n_jobs=self.n_jobs, verbose=self.verbose)
+            with warned_once():
+                fit_together(
+                    fits, max_models=self.max_models, n_jobs=self.n_jobs, verbose=self.verbose
+                )
             trained = _Trained(fits, keys, _num_samples(X))
             judging = _Judging(self, trained.estimator(self.estimator), candidates, splits, 1)
             # Here, whatever backend joblib has been told to use: elsewhere there are no models.

@@ -285,9 +285,10 @@ def _no_default(shape: tuple[int, ...]) -> str:
         a, b = shape
         meaning = f"can be read as {a} tokens of {b} numbers or as {a} channels of a series of {b}"
         meaning += " steps"
+    grey = " For images of one channel write X[:, None]." if len(shape) == 2 else ""
     return (
         f"Rows of shape {shape} {meaning}: there is no default network for them. Pass network=, a "
-        f"module that maps rows ({rows}) to codes, or flatten them with X.reshape(len(X), -1)."
+        f"module that maps rows ({rows}) to codes, or flatten them with X.reshape(len(X), -1).{grey}"
     )
 
 
