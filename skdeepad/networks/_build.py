@@ -288,7 +288,8 @@ def _no_default(shape: tuple[int, ...]) -> str:
     grey = " For images of one channel write X[:, None]." if len(shape) == 2 else ""
     return (
         f"Rows of shape {shape} {meaning}: there is no default network for them. Pass network=, a "
-        f"module that maps rows ({rows}) to codes, or flatten them with X.reshape(len(X), -1).{grey}"
+        f"module that maps rows ({rows}) to codes, or flatten them with X.reshape(len(X), -1)."
+        f"{grey}"
     )
 
 
