@@ -1089,7 +1089,7 @@ def test_training_helps_on_digits(name):
     rows, truth = load_digits_anomaly(normal=3, return_X_y=True)
     params = {}
     if name in WANT_MAPS:
-        params = {"input_shape": (1, 8, 8), "hidden_layer_sizes": (8, 8), "n_epochs": 50}
+        params = {"input_shape": (1, 8, 8), "hidden_layer_sizes": (8, 8), "n_epochs": 200}
     trained, untrained = trained_and_untrained(name, rows, truth, n_labeled=0, **params)
     assert trained > 0.93
     assert trained > untrained + 0.02
