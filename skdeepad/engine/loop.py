@@ -24,7 +24,7 @@ from skdeepad.engine.runtime import (
 )
 from skdeepad.engine.scoring import held_out_loss, multiplications
 from skdeepad.engine.stage import Observer, Record, Stage, Training
-from skdeepad.engine.trial import check_finite, refused_draws, same_memory, try_objective
+from skdeepad.engine.trial import refused_draws, same_memory, try_objective, what_is_not_finite
 
 # Noise is drawn for several steps at once, as many as need about this many numbers.
 _NOISE_NUMBERS = 2**18
@@ -75,7 +75,7 @@ class Member:
         self.objective.eval()
         with self.hook("start"):
             self.objective.start(self.rows)
-        check_finite(self.objective, self.rows)
+        self.not_finite: list[str] = what_is_not_finite(self.objective)
         self.n_epochs = self.observer.begins(self.n_epochs)
 
     @contextmanager
@@ -95,7 +95,7 @@ class Member:
         if self.validation is not None:
             loss = held_out_loss(self.objective, self.validation)
             losses["validation_loss"] = self.best.update(loss)
-        self.record.error = _trouble(losses, self.stage, epoch, self.rows)
+        self.record.error = _trouble(losses, self, epoch)
         if self.record.error is not None:
             self.running = False
             return set()
@@ -324,14 +324,20 @@ def _noise_by_step(model: Model) -> Iterator[dict[str, Tensor]]:
             yield {name: values[step] for name, values in drawn.items()}
 
 
-def _trouble(losses: dict[str, float], stage: Stage, epoch: int, rows: Rows) -> ValueError | None:
+def _trouble(losses: dict[str, float], member: Member, epoch: int) -> ValueError | None:
     for name, loss in losses.items():
         if not math.isfinite(loss):
+            stage, already = member.stage, ""
+            if member.not_finite:
+                already = (
+                    f" Before the first step {', '.join(member.not_finite)} was not finite: the "
+                    "network may give NaN or infinity in evaluation mode."
+                )
             return ValueError(
                 f"The {name} of stage {stage.name!r} became {loss} in epoch {epoch + 1}; expected "
                 f"a finite number. Usual causes: features of very different or very large scale "
-                f"(standardize them, for example with StandardScaler; {rows.largest()}) or a "
-                f"learning rate too high "
-                f"(lr={stage.lr}; lower it or set clip_grad_norm)."
+                f"(standardize them, for example with StandardScaler; values go up to "
+                f"{member.rows.largest():.3g}) or a learning rate too high (lr={stage.lr}; lower "
+                f"it or set clip_grad_norm).{already}"
             )
     return None

@@ -42,8 +42,7 @@ def try_objective(objective: Objective, rows: Rows) -> None:
     ValueError
         If a loss or the score is not one real number a row, or does not depend on what is trained;
         if they draw from global generators, write to the batch, or put another tensor where a
-        fitted one is; if a row's score depends on other rows; or if a tensor of the objective lies
-        on another device than the rows.
+        fitted one is; or if a tensor of the objective lies on another device than the rows.
     """
     name = type(objective).__name__
     turns = trained_parameters(objective)
@@ -57,15 +56,13 @@ def try_objective(objective: Objective, rows: Rows) -> None:
         _check_shape(what, loss, batch.x)
         _check_gradient(what, loss, list(parameters.values()))
     if scores is not None:
-        together, alone = scores
-        _check_shape(f"{name}.score(x)", together, batch.x)
-        _check_alone(name, together, alone)
+        _check_shape(f"{name}.score(x)", scores, batch.x)
 
 
 def _computed(
     objective: Objective, batch: Batch, names: list[str]
-) -> tuple[list[Tensor], tuple[Tensor, Tensor] | None]:
-    """Compute losses, and scores of all rows and of the first alone; the state stays as it is."""
+) -> tuple[list[Tensor], Tensor | None]:
+    """Compute losses and scores; the state stays as it is."""
     name, device = type(objective).__name__, batch.x.device
     x, scores = batch.x.clone(), None
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
@@ -79,7 +76,7 @@ def _computed(
             _check_same(f"{name}.loss", key, state[key] is tensor)
         if type(objective).score is not Objective.score:  # pretraining need not score
             with refused_draws(name, device), torch.no_grad(), same_memory(objective, "score"):
-                scores = objective.eval()("score", batch.x), objective("score", batch.x[:1])
+                scores = objective.eval()("score", batch.x)
         if device.type != "meta" and not torch.equal(batch.x, x):
             raise ValueError(
                 f"A loss or score of {name} writes to the rows that it is given, which may be the "
@@ -101,20 +98,6 @@ def _states_of_the_host() -> tuple[Any, ...]:
     """Return the states of the global generators of NumPy and Python."""
     numpy: Any = np.random.get_state()  # noqa: NPY002
     return random.getstate(), numpy[1].tobytes(), numpy[2:]
-
-
-def _check_alone(name: str, together: Tensor, alone: Tensor) -> None:
-    """Refuse a score of a row that depends on the others."""
-    first = together[:1]
-    if first.device.type == "meta" or not torch.isfinite(together).all():
-        return  # what is not finite is told of when rows are scored
-    if torch.allclose(first, alone, rtol=1e-3, atol=1e-6 * float(together.abs().max())):
-        return
-    raise ValueError(
-        f"{name}.score(x) gives a row {float(first):.6g} among {len(together)} rows and "
-        f"{float(alone):.6g} alone: expected a score that depends on the row itself. Leave out "
-        "sums and means over the first axis."
-    )
 
 
 def why_not_vectorized(objectives: Sequence[Objective], rows: Rows) -> str | None:
@@ -258,18 +241,15 @@ def _check_devices(objective: Objective, device: torch.device) -> None:
                 )
 
 
-def check_finite(objective: Objective, rows: Rows) -> None:
-    """Refuse an objective whose fitted tensors are not finite before it is trained."""
-    for name, buffer in objective.named_buffers():
-        if buffer.device.type == "meta" or not buffer.is_floating_point():
-            continue
-        if not torch.isfinite(buffer).all():
-            raise ValueError(
-                f"{type(objective).__name__}.{name} is not finite before the first step. Usual "
-                "causes: a network that gives NaN or infinity in evaluation mode, or features of "
-                f"very large scale ({rows.largest()}): standardize them, for example with "
-                "StandardScaler."
-            )
+def what_is_not_finite(objective: Objective) -> list[str]:
+    """Return the names of fitted tensors that are not finite."""
+    return [
+        name
+        for name, buffer in objective.named_buffers()
+        if buffer.is_floating_point()
+        and buffer.device.type != "meta"
+        and not torch.isfinite(buffer).all()
+    ]
 
 
 class _Draws(TorchDispatchMode):
@@ -282,8 +262,10 @@ class _Draws(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         given = [*args, *kwargs.values()]
-        if torch.Tag.nondeterministic_seeded in func.tags and not any(
-            isinstance(each, torch.Generator) for each in given
+        draws = torch.Tag.nondeterministic_seeded in func.tags
+        # On the meta device, where networks are built, nothing is drawn.
+        if draws and not any(
+            isinstance(each, torch.Generator) or _is_on_meta(each) for each in given
         ):
             raise ValueError(
                 f"{self.name} draws random numbers from torch's global generator "
@@ -291,6 +273,12 @@ class _Draws(TorchDispatchMode):
                 "noise in noise_shapes(x_shape); it arrives as batch.noise."
             )
         return func(*args, **kwargs)
+
+
+def _is_on_meta(argument: Any) -> bool:
+    if isinstance(argument, Tensor):
+        return argument.device.type == "meta"
+    return isinstance(argument, torch.device) and argument.type == "meta"
 
 
 def refused_draws(name: str, device: torch.device) -> AbstractContextManager[Any]:
