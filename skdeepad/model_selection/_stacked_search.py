@@ -74,27 +74,12 @@ class _StackedSearch(BaseSearchCV):
             judging = _Judging(self, self.estimator, candidates, splits, self.n_jobs)
             judging.fit(X, y, **params)
         else:
-            by_fold = [_rows_key(*fit.given()) for fit in fits[: len(splits)]]
-            keys = [
-                (_parameters_key(fit.estimator), by_fold[number % len(splits)])
-                for number, fit in enumerate(fits)
-            ]
-            with warned_once():
-                fit_together(
-                    fits, max_models=self.max_models, n_jobs=self.n_jobs, verbose=self.verbose
-                )
-            trained = _Trained(fits, keys, _num_samples(X))
+            trained = self._train(fits, len(splits), _num_samples(X))
             judging = _Judging(self, trained.estimator(self.estimator), candidates, splits, 1)
             # Here, whatever backend joblib has been told to use: elsewhere there are no models.
             with parallel_config("sequential"):
                 judging.fit(X, y, **params)
-            if trained.missing:
-                raise RuntimeError(
-                    f"{type(self).__name__} has no model for {trained.missing[0]}, one of "
-                    f"{len(trained.missing)} that it should have trained. This is a fault of "
-                    "skdeepad, or of an estimator whose parameters change when it is cloned: use "
-                    "GridSearchCV."
-                )
+            trained.check(type(self).__name__)
         found = {name: value for name, value in vars(judging).items() if name.endswith("_")}
         if self.scoring is None:
             found["scorer_"] = check_scoring(self.estimator)
@@ -104,6 +89,17 @@ class _StackedSearch(BaseSearchCV):
             found["cv_results_"]["std_fit_time"] = seconds.std(axis=1)
         self.__dict__.update(found)
         return self
+
+    def _train(self, fits: list[Fit], n_splits: int, n_samples: int) -> _Trained:
+        """Train all candidates on all folds, and return them by what they are."""
+        by_fold = [_rows_key(*fit.given()) for fit in fits[:n_splits]]
+        keys = [
+            (_parameters_key(fit.estimator), by_fold[number % n_splits])
+            for number, fit in enumerate(fits)
+        ]
+        with warned_once():
+            fit_together(fits, max_models=self.max_models, n_jobs=self.n_jobs, verbose=self.verbose)
+        return _Trained(fits, keys, n_samples)
 
     def _why_one_by_one(self, params: dict[str, Any]) -> str | None:
         """Say why nothing can be stacked whatever the candidates are, or return None."""
@@ -172,6 +168,15 @@ class _Trained:
         self.missing: list[str] = []
         for key, fit in zip(keys, fits, strict=True):
             self.fits.setdefault(key, []).append(fit)
+
+    def check(self, search: str) -> None:
+        """Raise an error if a model was looked for in vain."""
+        if self.missing:
+            raise RuntimeError(
+                f"{search} has no model for {self.missing[0]}, one of {len(self.missing)} that it "
+                "should have trained. This is a fault of skdeepad, or of an estimator whose "
+                "parameters change when it is cloned: use GridSearchCV."
+            )
 
     def estimator(self, like: Any) -> Any:
         """Return an unfitted copy of an estimator whose ``fit`` takes over what was trained.
