@@ -259,7 +259,7 @@ class AGAD(LabelParameters, DeepDetector):
 
     References
     ----------
-    Cai et al., "AGAD: Adversarial Generative Anomaly Detection", sections 3.2 and 3.3, algorithm 1,
+    Shi and Zhang, "AGAD: Adversarial Generative Anomaly Detection", sections 3.2 and 3.3, algorithm 1,
     appendix A.2.
 
     Examples
@@ -332,7 +332,7 @@ class AGAD(LabelParameters, DeepDetector):
     _auto_steps = 200
     _paper_settings = {"generator": "unet++", "n_epochs": 35, "lr_schedule": "constant"}
     _paper_source = (
-        'Cai et al., "AGAD: Adversarial Generative Anomaly Detection", sections 4.1 and 4.3, '
+        'Shi and Zhang, "AGAD: Adversarial Generative Anomaly Detection", sections 4.1 and 4.3, '
         "figure 6."
     )
     _paper_note = (

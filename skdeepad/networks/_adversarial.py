@@ -33,7 +33,7 @@ def encoder_decoder(
 
     References
     ----------
-    Cai et al., "AGAD: Adversarial Generative Anomaly Detection", appendix A.2, table 7.
+    Shi and Zhang, "AGAD: Adversarial Generative Anomaly Detection", appendix A.2, table 7.
 
     Examples
     --------
