@@ -259,8 +259,8 @@ class AGAD(LabelParameters, DeepDetector):
 
     References
     ----------
-    Shi and Zhang, "AGAD: Adversarial Generative Anomaly Detection", sections 3.2 and 3.3, algorithm 1,
-    appendix A.2.
+    Shi and Zhang, "AGAD: Adversarial Generative Anomaly Detection", sections 3.2 and 3.3, algorithm
+    1, appendix A.2.
 
     Examples
     --------
