@@ -338,8 +338,8 @@ class BaseDetector(OutlierMixin, Parametrized):
             check_row_shape(shape or of_all[1:], expected, len(given), said_by)
         if reset and shape is not None and len(given) == 1:
             raise ValueError(
-                f"X holds one row of shape {shape}, and at least two are needed to learn from. If "
-                "this is one image alone, there are none to learn from either: X[None] is one row."
+                f"X holds one row, of shape {shape}; at least two are needed to learn from. A "
+                "single image is written X[None], with an axis for the rows, and is one row, too."
             )
         rows = self._converted(given, reset)
         if reset:
@@ -380,7 +380,7 @@ class BaseDetector(OutlierMixin, Parametrized):
         columns = getattr(self, "feature_names_in_", np.arange(rows.shape[1]))
         images = len(self.input_shape_) == 3 and self.input_shape_[1] > 1
         with np.errstate(all="ignore"):  # values that are too large are refused elsewhere
-            warn_of_scales(rows, columns, images)
+            warn_of_scales(rows, columns, images, in_float32=self._dtype is np.float32)
 
     def _given_shape(self) -> tuple[int, ...] | None:
         """Return the parameter input_shape as a tuple, or None."""

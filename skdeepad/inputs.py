@@ -136,7 +136,7 @@ def _holds_numbers(columns: Any, number: int) -> bool:
         return False
 
 
-def warn_of_scales(X: NDArray[Any], columns: NDArray[Any], images: bool) -> None:
+def warn_of_scales(X: NDArray[Any], columns: NDArray[Any], images: bool, in_float32: bool) -> None:
     """Warn of tables and images that nobody has scaled, and of columns float32 cannot hold.
 
     Parameters
@@ -147,6 +147,8 @@ def warn_of_scales(X: NDArray[Any], columns: NDArray[Any], images: bool) -> None
         Names of the columns, or their numbers.
     images : bool
         Whether rows are images.
+    in_float32 : bool
+        Whether they are computed with in float32.
     """
     if images:
         if X.max() > 16 and not (X % 1).any():
@@ -159,7 +161,7 @@ def warn_of_scales(X: NDArray[Any], columns: NDArray[Any], images: bool) -> None
     largest = np.abs(X).max(axis=0)
     varies = deviation > 1e-12 * largest
     lost = varies & (deviation < 8 * np.finfo(np.float32).eps * largest)
-    if lost.any():
+    if in_float32 and lost.any():
         named = ", ".join(map(str, columns[lost][:5]))
         warn(
             f"float32, which networks compute in, cannot hold what varies in columns {named}: "

@@ -70,7 +70,7 @@ class Fit:
     trainings: list[Training]
     observer: FitObserver | None
     labels: NDArray[np.int8] | None
-    features: NDArray[Any] | None
+    features: Any
     before: dict[str, Any] | None
 
     def __init__(self, estimator: Any, X: Any, y: Any, rows: NDArray[Any] | None = None) -> None:
@@ -166,14 +166,15 @@ class Fit:
         self.placed = detector._placed(features, labels, place)
         self.trainings = detector._trainings(self.placed, self.observer)
         self.labels = labels
-        self.features = features if self.rows is None else features[self.rows]
+        self.features = features  # shared: its own rows are copied when they are looked at
 
     def complete(self) -> None:
         """Keep what came of the trainings."""
         started = time.perf_counter()
         try:
             scores = self.detector._complete(self.trainings, self.placed, self.observer)
-            self.detector._finish(scores, self.labels, self.features)
+            features = self.features if self.rows is None else self.features[self.rows]
+            self.detector._finish(scores, self.labels, features)
         except Exception as error:
             self.fails(error)
         self.forgets()

@@ -298,11 +298,17 @@ def shifted(column, by, scale=1.0):
         (shifted(1, 5000.0), "X is not scaled: a column's mean is"),
     ],
 )
-@pytest.mark.parametrize("name", ["DeepSAD", "SSAD"])
+@pytest.mark.parametrize("name", ["DeepSAD", "HSC"])
 def test_rows_that_nobody_has_scaled_are_warned_of_once(name, rows, message):
     texts = [text for text in told(lambda: quick(name).fit(rows, Y)) if "tandardize" in text]
     assert len(texts) == 1
     assert texts[0].startswith(message.partition(".*")[0])
+
+
+def test_what_computes_in_float64_is_not_told_of_float32():
+    texts = told(lambda: quick("SSAD").fit(shifted(0, 1.7e9), Y))
+    assert not any("float32" in text for text in texts)
+    assert any(text.startswith("X is not scaled: a column's mean is") for text in texts)
 
 
 def test_images_of_whole_numbers_are_warned_of():

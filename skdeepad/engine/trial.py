@@ -79,9 +79,9 @@ def _computed(
                 scores = objective.eval()("score", batch.x)
         if device.type != "meta" and not torch.equal(batch.x, x):
             raise ValueError(
-                f"A loss or score of {name} writes to the rows that it is given, which may be the "
-                "user's own memory: expected it to leave them as they are. Use x + 1 instead of "
-                "x.add_(1), and layers without inplace=True at the beginning."
+                f"A loss or score of {name} writes to the rows that it is given: expected it to "
+                "leave them as they are. Use x + 1 instead of x.add_(1), and layers without "
+                "inplace=True at the beginning."
             )
         if global_rng_is_borrowed() or before == _states_of_the_host():
             return losses, scores
