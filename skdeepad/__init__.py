@@ -12,6 +12,7 @@ from skdeepad.detectors.hsc import HSC
 from skdeepad.detectors.hybrid import HybridDetector
 from skdeepad.detectors.ssad import SSAD
 from skdeepad.detectors.ssdgm import SSDGM
+from skdeepad.features.text import WordVectors
 from skdeepad.inspection import HeatmapDisplay
 from skdeepad.notices import CollapseWarning, LabelWarning
 
@@ -34,4 +35,5 @@ __all__ = [
     "HeatmapDisplay",
     "HybridDetector",
     "LabelWarning",
+    "WordVectors",
 ]

@@ -26,7 +26,7 @@ _INDENT: dict[str, Any] = {
 
 def parameter(
     *,
-    default: Any,
+    default: Any = MISSING,
     constraint: list[Any] | None = None,
     doc: str = "",
     kind: str | None = None,
@@ -37,8 +37,8 @@ def parameter(
 
     Parameters
     ----------
-    default : object
-        Its default: never an object that could be changed.
+    default : object, default=MISSING
+        Its default: never an object that could be changed. Left out: it must be passed.
     constraint : list, default=None
         What it may be, as in scikit-learn's ``_parameter_constraints``. None: anything.
     doc : str, default=""
@@ -366,7 +366,7 @@ def _documentation(cls: type) -> str:
             lambda place: str(getattr(cls, f"_{place[1]}")),
             each.metadata.get("doc", ""),
         )
-        entries.append(f"    {name} : {kind}, default={default}")
+        entries.append(f"    {name} : {kind}" + f", default={default}" * (default is not MISSING))
         entries.append(fill(" ".join(text.split()), 100, **_INDENT))
     return "\n".join(entries)
 

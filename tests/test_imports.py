@@ -16,7 +16,7 @@ ROOT = Path(skdeepad.__file__).parent
 # of nothing, inputs and parameters of notices alone; the engine knows no method and no network;
 # losses are pure functions; nothing below the detectors knows of them.
 MAY_IMPORT = {
-    "__init__": {"compute", "detectors", "inspection", "notices"},
+    "__init__": {"compute", "detectors", "features", "inspection", "notices"},
     "detectors": {
         "base",
         "deep",
@@ -32,6 +32,7 @@ MAY_IMPORT = {
         "stacking",
     },
     "preparation": {"augmentation", "deep", "notices", "objectives", "parameters", "synthetic"},
+    "features": {"notices", "parameters"},
     "inspection": {"inputs"},
     "deep": {"base", "callbacks", "compute", "engine", "networks", "parameters"},
     "stacking": {"base", "callbacks", "engine"},
@@ -66,6 +67,7 @@ MUST_NOT_IMPORT = {
     "augmentation": {"sklearn", "numpy"},
     "solvers": {"torch"},
     "datasets": {"torch"},
+    "features": {"torch"},
     "model_selection": {"torch"},
 }
 # Packages of extras, or too slow to import for all.
