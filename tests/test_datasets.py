@@ -1,6 +1,11 @@
 """Tests of the data loaders and of partial labels."""
 
+import io
 import os
+import struct
+import tracemalloc
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -164,8 +169,123 @@ def test_odds_never_unpickles(tmp_path):
     """Object arrays, which would run code when read, are refused."""
     X, y = synthetic_table("thyroid")
     np.savez(tmp_path / "thyroid.npz", X=X.astype(object), y=y)
-    with pytest.raises(ValueError, match="allow_pickle=False"):
+    with pytest.raises(ValueError, match="real numbers. Got X of kind object"):
         load_odds("thyroid", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        (lambda X, y: (X.astype(object), y), "X of kind (cell|object)"),
+        (lambda X, y: (X, y.astype(object)), "y of kind (cell|object)"),
+        (lambda X, y: (X + 0j, y), "X of kind complex128"),
+        (lambda X, y: (X, y + 0j), "y of kind complex128"),
+        (lambda X, y: (X, y.astype(str)), "y of kind (char|str)"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".mat", ".npz"])
+def test_odds_names_what_is_no_number(change, kind, suffix, tmp_path):
+    X, y = synthetic_table("thyroid")
+    write_table(tmp_path / f"thyroid{suffix}", *change(X.astype(float), y.astype(int)))
+    with pytest.raises(ValueError, match=f"thyroid must hold real numbers. Got {kind}"):
+        load_odds("thyroid", tmp_path)
+
+
+def matlab_element(kind, content):
+    """Return an element of a MATLAB file, filled up to 8 bytes."""
+    return struct.pack("<II", kind, len(content)) + content + bytes(-len(content) % 8)
+
+
+def matlab_matrix(name, shape, kind, n_bytes):
+    """Return an array of a MATLAB file without its content."""
+    flags = matlab_element(6, struct.pack("<II", kind, 0))
+    sizes = matlab_element(5, struct.pack("<2i", *shape))
+    content = flags + sizes + matlab_element(1, name) + struct.pack("<II", 9, n_bytes)
+    return struct.pack("<II", 14, len(content) + n_bytes) + content
+
+
+def written_matlab(*elements):
+    """Return what writes a MATLAB file of compressed elements."""
+
+    def write(folder):
+        content = b"MATLAB 5.0".ljust(124) + b"\x00\x01IM"
+        for element in elements:
+            packed = zlib.compress(element, 1)
+            content += struct.pack("<II", 15, len(packed)) + packed
+        (folder / "thyroid.mat").write_bytes(content)
+
+    return write
+
+
+def written_npz(shape, dtype="<f8", content=b""):
+    """Return what writes an .npz file whose X has a header and, compressed, a content."""
+
+    def write(folder):
+        header = io.BytesIO()
+        about = {"descr": dtype, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(header, about)
+        y = io.BytesIO()
+        np.save(y, np.zeros(3772))
+        with zipfile.ZipFile(folder / "thyroid.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("X.npy", header.getvalue() + content, compresslevel=1)
+            archive.writestr("y.npy", y.getvalue())
+
+    return write
+
+
+def written_too_large(folder):
+    with (folder / "thyroid.mat").open("wb") as file:
+        file.truncate(2**33)  # takes no space
+
+
+def written_in_part(folder):
+    savemat(folder / "thyroid.mat", dict(zip("Xy", synthetic_table("thyroid"), strict=True)))
+    file = folder / "thyroid.mat"
+    file.write_bytes(file.read_bytes()[:2000])
+
+
+NO_LABELS = matlab_matrix(b"y", (3772, 1), 6, 0)
+BOMBS = {
+    "unpacks": (
+        written_matlab(matlab_matrix(b"X", (2**23, 2), 6, 2**27) + bytes(2**27), NO_LABELS),
+        "it unpacks to",
+    ),
+    "in another array": (
+        written_matlab(
+            matlab_matrix(b"other", (2**23, 2), 6, 2**27) + bytes(2**27),
+            matlab_matrix(b"X", (3772, 6), 6, 0),
+            NO_LABELS,
+        ),
+        "it unpacks to",
+    ),
+    "says to be large": (
+        written_matlab(NO_LABELS, matlab_matrix(b"X", (2**29, 6), 6, 2**32 - 200)),
+        r"Got X of shape \(536870912, 6\)",
+    ),
+    "cells": (
+        written_matlab(matlab_matrix(b"X", (2**24, 2), 1, 0), NO_LABELS),
+        r"Got X of shape \(16777216, 2\)",
+    ),
+    "npz unpacks": (written_npz((2**24, 1), content=bytes(2**27)), "it unpacks to"),
+    "npz says to be large": (written_npz((2**40, 6)), r"Got X of shape \(1099511627776, 6\)"),
+    "npz of long texts": (written_npz((3772, 6), "<U1000000"), "Got X of kind str32000000"),
+    "a large file": (written_too_large, "it has 8589934592 bytes"),
+    "a part of a file": (written_in_part, "it is cut off within an array"),
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_odds_looks_at_sizes_before_it_reads(bomb, tmp_path):
+    """A small file may unpack, or say to unpack, to what no memory holds."""
+    write, message = BOMBS[bomb]
+    write(tmp_path)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=f"thyroid.*{message}"):
+            load_odds("thyroid", tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 2**27
+    finally:
+        tracemalloc.stop()
 
 
 def test_odds_names_missing_arrays(tmp_path):

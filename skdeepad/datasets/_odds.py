@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import io
+import math
 import os
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.io import loadmat
+from scipy.io import loadmat, whosmat
+from scipy.io.matlab import matfile_version
 from sklearn.utils import Bunch
 
 from skdeepad.datasets._embedded import Arrays
 
 _SITE = "http://odds.cs.stonybrook.edu"
+# Neither a file nor what it unpacks to is larger; the largest table takes 4 MB.
+_MOST_BYTES = 2**25
+# The type of a compressed element in a MATLAB file.
+_COMPRESSED = 15
+
+# Shapes and kinds of the arrays of a file, and what reads these.
+_Headers = dict[str, tuple[tuple[int, ...], str]]
+_Reader = Callable[[], dict[str, NDArray[Any]]]
 
 
 class _Table(NamedTuple):
@@ -122,7 +139,7 @@ def load_odds(name: Name, data_home: Home = None, *, return_X_y: bool = False) -
     if name not in _TABLES:
         raise ValueError(f"name must be one of {', '.join(_TABLES)}. Got {name!r} instead.")
     path = _find(name, data_home)
-    X, y = _check(name, *_read(path), path)
+    X, y = _check(name, *_read(name, path), path)
     if return_X_y:
         return X, y
     return Bunch(
@@ -158,14 +175,33 @@ def _find(name: str, data_home: Home) -> Path:
     )
 
 
-def _read(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the arrays X and y of a .mat or .npz file."""
+def _read(name: str, path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the arrays X and y of a .mat or .npz file, if they are what the table has.
+
+    Shapes are compared before anything is read: a small file can unpack to gigabytes, or claim to.
+    """
+    with _told_of_broken_file(path):
+        if path.stat().st_size > _MOST_BYTES:
+            raise ValueError(f"it has {path.stat().st_size} bytes, more than any of the tables")
+        headers, read = _open_mat(path) if path.suffix == ".mat" else _open_npz(path)
+    missing = [key for key in ("X", "y") if key not in headers]
+    if missing:
+        raise ValueError(
+            f"{path} has no array {' and no array '.join(missing)}. Expected the arrays X and y; "
+            f"download {path.stem}.mat again from {_SITE}."
+        )
+    _check_headers(name, headers, path)
+    with _told_of_broken_file(path):
+        arrays = read()
+    # What is complex is known only now.
+    _check_headers(name, {key: (arrays[key].shape, arrays[key].dtype.name) for key in "Xy"}, path)
+    return arrays["X"], arrays["y"]
+
+
+@contextmanager
+def _told_of_broken_file(path: Path) -> Iterator[None]:
     try:
-        if path.suffix == ".mat":
-            arrays = loadmat(path, variable_names=["X", "y"])
-        else:
-            with np.load(path, allow_pickle=False) as archive:
-                arrays = {key: archive[key] for key in archive.files if key in ("X", "y")}
+        yield
     except NotImplementedError as error:
         raise ValueError(
             f"{path} is a MATLAB v7.3 file, which SciPy cannot read. In MATLAB, save X and y "
@@ -176,27 +212,83 @@ def _read(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
     # place of the file is the usual reason.
     except Exception as error:
         raise ValueError(
-            f"{path} could not be read ({error}). Expected a {path.suffix} file with the arrays "
-            f"X and y; download {path.stem}.mat again from {_SITE}."
+            f"{path} could not be read ({error or type(error).__name__}). Expected a {path.suffix} "
+            f"file with the arrays X and y; download {path.stem}.mat again from {_SITE}."
         ) from error
-    missing = [key for key in ("X", "y") if key not in arrays]
-    if missing:
+
+
+def _open_mat(path: Path) -> tuple[_Headers, _Reader]:
+    file = _unpacked(path)
+    # Of several arrays of a name, SciPy reads the first.
+    headers = {key: (shape, kind) for key, shape, kind in reversed(whosmat(file))}
+    return headers, lambda: loadmat(file, variable_names=["X", "y"])
+
+
+def _unpacked(path: Path) -> io.BytesIO:
+    """Return a MATLAB file with the compressed elements unpacked, up to a number of bytes."""
+    data = path.read_bytes()
+    if matfile_version(path)[0] != 1:  # only version 5, counted as 1 there, has such elements
+        return io.BytesIO(data)
+    order = "<" if data[126:128] == b"IM" else ">"
+    parts, at, room = [data[:128]], 128, _MOST_BYTES
+    while at < len(data):
+        kind, size = struct.unpack_from(f"{order}II", data, at)
+        part = data[at : at + 8 + size]
+        if len(part) < 8 + size:
+            raise ValueError("it is cut off within an array")
+        if kind == _COMPRESSED:
+            part = zlib.decompressobj().decompress(part[8:], room)
+            room -= len(part)
+            if room <= 0:
+                raise ValueError(f"it unpacks to {_MOST_BYTES} bytes or more")
+        parts.append(part)
+        at += 8 + size
+    return io.BytesIO(b"".join(parts))
+
+
+def _open_npz(path: Path) -> tuple[_Headers, _Reader]:
+    with zipfile.ZipFile(path) as archive:
+        sizes = {info.filename: info.file_size for info in archive.infolist()}
+        members = {key: f"{key}.npy" for key in "Xy" if f"{key}.npy" in sizes}
+        if sum(sizes[member] for member in members.values()) > _MOST_BYTES:
+            raise ValueError(f"it unpacks to more than {_MOST_BYTES} bytes")
+        # Never more than those sizes, whatever there is.
+        content = {key: archive.read(member) for key, member in members.items()}
+    headers = {}
+    for key, data in content.items():
+        file = io.BytesIO(data)
+        if np.lib.format.read_magic(file) != (1, 0):
+            raise ValueError(f"{key} is no plain array of version 1.0")
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        headers[key] = shape, dtype.name
+    return headers, lambda: {
+        key: np.lib.format.read_array(io.BytesIO(data)) for key, data in content.items()
+    }
+
+
+def _check_headers(name: str, headers: _Headers, path: Path) -> None:
+    """Compare shapes and kinds of X and y with the published table."""
+    table = _TABLES[name]
+    remedy = f"Download {name}.mat again from {_SITE}."
+    (X_shape, _), (y_shape, _) = headers["X"], headers["y"]
+    n_labels = math.prod(y_shape)
+    if X_shape != (table.n_rows, table.n_features) or n_labels != table.n_rows:
         raise ValueError(
-            f"{path} has no array {' and no array '.join(missing)}. Expected the arrays X and y; "
-            f"download {path.stem}.mat again from {_SITE}."
+            f"{name} must have X of shape ({table.n_rows}, {table.n_features}) and {table.n_rows} "
+            f"labels. Got X of shape {X_shape} and {n_labels} labels from {path}. {remedy}"
         )
-    return arrays["X"], arrays["y"]
+    for key in "Xy":
+        kind = headers[key][1]
+        if not re.fullmatch(r"double|single|logical|bool|float\d+|u?int\d+", kind):
+            raise ValueError(
+                f"{name} must hold real numbers. Got {key} of kind {kind} from {path}. {remedy}"
+            )
 
 
 def _check(name: str, X: NDArray[Any], y: NDArray[Any], path: Path) -> Arrays:
-    """Compare with the published table; return float64 X and y with +1 normal, -1 anomaly."""
+    """Compare labels with the published table; return float64 X, and y with -1 for anomalies."""
     table = _TABLES[name]
     remedy = f"Download {name}.mat again from {_SITE}."
-    if X.shape != (table.n_rows, table.n_features) or y.size != table.n_rows:
-        raise ValueError(
-            f"{name} must have X of shape ({table.n_rows}, {table.n_features}) and {table.n_rows} "
-            f"labels. Got X of shape {X.shape} and {y.size} labels from {path}. {remedy}"
-        )
     y = y.ravel()
     is_anomaly = y == 1
     if not np.all(is_anomaly | (y == 0)):
@@ -209,8 +301,6 @@ def _check(name: str, X: NDArray[Any], y: NDArray[Any], path: Path) -> Arrays:
             f"{name} must have {table.n_anomalies} anomalies. Got {is_anomaly.sum()} "
             f"from {path}. {remedy}"
         )
-    if X.dtype.kind not in "fiu":
-        raise ValueError(f"{name} must hold real numbers. Got {X.dtype} from {path}. {remedy}")
     # MATLAB files hold columns together, and some tables are kept as small integers
     return np.array(X, dtype=np.float64, order="C"), np.where(is_anomaly, -1, 1)
 
