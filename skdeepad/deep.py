@@ -291,7 +291,7 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
         self, X: NDArray[Any], y: NDArray[np.int8], observer: FitObserver, **more: Any
     ) -> NDArray[np.float64]:
         """Place the rows, train one stage after the other, and score the rows where they lie."""
-        with engine.threads_of_this_process():
+        with engine.undisturbed():
             rows = self._placed(X, y, **more)
             trainings = self._trainings(rows, observer)
             with self._foreign_randomness(trainings):
@@ -302,6 +302,7 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
     def _placed(self, X: NDArray[Any], y: NDArray[np.int8], place: Any = Rows.place) -> Rows:
         """Put rows on the device."""
         self._validate_parts()
+        engine.refuse_other_types()
         self.device_: torch.device = engine.resolve_device(self.device)
         return place(X, y, self.input_shape_, self.device_, self._part("compute").stream)
 

@@ -347,7 +347,7 @@ def _each_alone(fits: list[Fit]) -> list[Fit]:
 
 
 def _fit_in_stacks(fits: list[Fit], max_models: int | None) -> list[Fit]:
-    with engine.threads_of_this_process():
+    with engine.undisturbed():
         return _in_stages(fits, max_models)
 
 

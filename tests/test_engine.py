@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -1152,6 +1153,40 @@ def test_fits_at_the_same_time_give_each_threads_number_back(leaves_first):
     thread.join()
     expected = {"inside": 1, "still inside": 1, "after": 2}
     assert seen == {(name, when): n for name in entered for when, n in expected.items()}
+
+
+def in_a_new_thread(call):
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(call).result()
+
+
+def test_threads_that_start_meanwhile_have_the_users_number():
+    torch.set_num_threads(2)
+    with threads_for(10, CPU):
+        assert in_a_new_thread(torch.get_num_threads) == 2
+        assert torch.get_num_threads() == 1
+        in_a_new_thread(lambda: torch.set_num_threads(3))
+    assert torch.get_num_threads() == 2
+    assert in_a_new_thread(torch.get_num_threads) == 3
+
+
+def test_a_fit_in_a_thread_that_starts_meanwhile_leaves_the_users_number():
+    """It begins within another fit, and ends after it."""
+    torch.set_num_threads(2)
+    begun, alone = threading.Event(), threading.Event()
+
+    def fit():
+        with threads_for(10, CPU):
+            begun.set()
+            assert alone.wait(timeout=60)
+
+    with ThreadPoolExecutor(1) as pool:
+        with threads_for(10, CPU):
+            fitting = pool.submit(fit)
+            assert begun.wait(timeout=60)
+        alone.set()
+        fitting.result()
+    assert in_a_new_thread(torch.get_num_threads) == 2
 
 
 def test_training_gives_the_threads_back_even_when_it_fails():

@@ -4,8 +4,14 @@ import copy
 import multiprocessing
 import os
 import pickle
+import random
+import signal
+import subprocess
+import sys
 import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import joblib
 import numpy as np
@@ -13,7 +19,8 @@ import pandas as pd
 import pytest
 import sklearn
 import torch
-from conftest import DEEP, quick, table
+import tqdm
+from conftest import DEEP, PlainDecoder, quick, table, with_dropout
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.compose import make_column_transformer
@@ -41,6 +48,7 @@ from skdeepad import (
 from skdeepad.engine import Batch
 from skdeepad.model_selection import LabeledStratifiedKFold, StackedGridSearchCV, labeled_roc_auc
 from skdeepad.model_selection import _stacked_search as stacked_search
+from skdeepad.stacking import Fit, fit_together
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not learn from labels:skdeepad.LabelWarning"),
@@ -439,23 +447,130 @@ class SwitchesGradientsOff(nn.Linear):
         return codes
 
 
-def test_a_fit_leaves_no_trace():
-    import tqdm
+def state_of_the_process():
+    """Return what other code may have set, or would be surprised by."""
+    with ThreadPoolExecutor(1) as pool:
+        in_a_new_thread = pool.submit(torch.get_num_threads).result()
+    return {
+        "threads of torch": (torch.get_num_threads(), in_a_new_thread),
+        "modes": (torch.is_grad_enabled(), torch.is_autocast_enabled("cpu")),
+        "defaults": (torch.get_default_dtype(), torch.get_default_device()),
+        "generators": (
+            random.getstate(), pickle.dumps(np.random.get_state()), torch.get_rng_state().tolist(),
+        ),
+        "precision": (torch.backends.cuda.matmul.allow_tf32, torch.get_float32_matmul_precision()),
+        "determinism": torch.are_deterministic_algorithms_enabled(),
+        "of NumPy": (np.geterr(), np.get_printoptions()),
+        "warnings": (list(warnings.filters), warnings.showwarning),
+        "environment": dict(os.environ),
+        "Python threads": {thread.name for thread in threading.enumerate()},
+        "monitor": tqdm.tqdm.monitor,
+        "folder": os.getcwd(),
+        "signals": [signal.getsignal(number) for number in signal.valid_signals()],
+    }  # fmt: skip
 
-    monitor = tqdm.tqdm.monitor
-    threads = {thread.name for thread in threading.enumerate()}
-    DeepSAD(**FAST).fit(X, Y)
-    assert tqdm.tqdm.monitor is monitor
-    assert {thread.name for thread in threading.enumerate()} == threads
+
+@pytest.mark.parametrize("own_network", [False, True])
+def test_a_fit_leaves_no_trace(name, own_network):
+    if own_network and name not in DEEP:
+        pytest.skip("has no network")
+    params = {"network": with_dropout(name), "decoder": PlainDecoder} if own_network else {}
+    torch.optim.Adam([torch.zeros(1, requires_grad=True)])  # torch now imports a part of itself
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
     try:
-        with pytest.raises(ValueError, match="expected a loss that has a gradient"):
+        before = state_of_the_process()
+        quick(name, **params).fit(X, Y).predict(X)
+        after = state_of_the_process()
+    finally:
+        torch.set_num_threads(threads)
+    for what, state in before.items():
+        assert after[what] == state, what
+
+
+@pytest.mark.slow
+def test_a_first_fit_leaves_the_environment():
+    """torch writes to it once in a process."""
+    code = (
+        "import os, numpy\nfrom skdeepad import DeepSVDD\nbefore = dict(os.environ)\n"
+        "DeepSVDD(n_epochs=1, pretrain=False, device='cpu').fit(numpy.eye(4))\n"
+        "assert os.environ == before, os.environ.keys() - before"
+    )
+    environment = {**os.environ}
+    environment.pop("TORCHINDUCTOR_CACHE_DIR", None)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+
+
+class SwitchesGradientsOnAndOff(nn.Linear):
+    """Leaves gradients on where they were off, for scores; off when it is made."""
+
+    def __init__(self, input_shape):
+        super().__init__(*input_shape, 4, bias=False)
+        torch.set_grad_enabled(False)
+
+    def forward(self, x):
+        torch.set_grad_enabled(True)
+        return super().forward(x)
+
+
+def switches_gradients_off(progress):
+    torch.set_grad_enabled(False)
+    return 1.0
+
+
+def test_gradients_are_on_in_training_and_as_they_were_after_it():
+    try:
+        with pytest.raises(ValueError, match="has a gradient. .* switch gradients off"):
             DeepSAD(network=SwitchesGradientsOff, **FAST).fit(X, Y)
         assert torch.is_grad_enabled()
+        plain = partial(nn.Linear, 4, 4, bias=False)
+        for given, alike in (
+            ({"network": SwitchesGradientsOnAndOff}, {"network": plain}),
+            ({"lr_schedule": switches_gradients_off}, {"lr_schedule": "constant"}),
+        ):
+            detector = DeepSAD(**FAST, **given).fit(X, Y)
+            assert torch.is_grad_enabled()
+            expected = DeepSAD(**FAST, **alike).fit(X, Y).score_samples(X)
+            assert_array_equal(detector.score_samples(X), expected)
+            assert torch.is_grad_enabled()
     finally:
         torch.set_grad_enabled(True)
-    with torch.no_grad():  # where gradients are off, training has its own
-        detector = DeepSAD(**FAST).fit(X, Y)
-    assert_array_equal(detector.score_samples(X), DeepSAD(**FAST).fit(X, Y).score_samples(X))
+
+
+@pytest.mark.parametrize(
+    "mode",
+    [
+        torch.no_grad,
+        torch.inference_mode,
+        lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+        lambda: torch.device("meta"),  # stands for one that is not the detector's
+    ],
+)
+def test_a_mode_around_a_detector_does_not_change_it(mode):
+    alone = DeepSAD(**FAST).fit(X, Y)
+    scores, pair = alone.score_samples(X), [DeepSAD(**FAST) for _ in range(2)]
+    with mode():
+        assert_array_equal(alone.score_samples(X), scores)
+        assert_array_equal(DeepSAD(**FAST).fit(X, Y).score_samples(X), scores)
+        fits = [Fit(detector, X, Y) for detector in pair]
+        fit_together(fits)
+    for fit in fits:
+        assert_allclose(fit.estimator.score_samples(X), scores, rtol=1e-5)
+
+
+def test_another_default_type_is_refused_before_training():
+    detector = DeepSAD(**FAST).fit(X, Y)
+    scores = detector.score_samples(X)
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert_array_equal(detector.score_samples(X), scores)
+        with pytest.raises(ValueError, match="default type is torch.float64: expected torch.flo"):
+            detector.fit(X, Y)
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 # Errors that say what to do

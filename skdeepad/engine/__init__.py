@@ -5,8 +5,9 @@ from skdeepad.engine.objective import Batch, Objective, Turn
 from skdeepad.engine.runtime import (
     borrowed_global_rng,
     private_generator,
+    refuse_other_types,
     resolve_device,
-    threads_of_this_process,
+    undisturbed,
 )
 from skdeepad.engine.scoring import score
 from skdeepad.engine.single import train, train_alone
@@ -25,11 +26,12 @@ __all__ = [
     "Turn",
     "borrowed_global_rng",
     "private_generator",
+    "refuse_other_types",
     "resolve_device",
     "score",
-    "threads_of_this_process",
     "train",
     "train_alone",
     "train_together",
+    "undisturbed",
     "why_not_together",
 ]

@@ -82,7 +82,7 @@ class Rows:
         """Put flat rows (n, d) on the device, or leave them on the host to be streamed."""
         x = _as_tensor(array).view(len(array), *input_shape)
         streamed = not _fits(array.nbytes, device) if stream == "auto" else bool(stream)
-        labels = torch.zeros(len(x), dtype=torch.int8) if y is None else torch.from_numpy(y)
+        labels = torch.from_numpy(np.zeros(len(x), dtype=np.int8) if y is None else y)
         return cls(x if streamed else x.to(device), labels, device, streamed)
 
     def __len__(self) -> int:

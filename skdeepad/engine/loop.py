@@ -16,6 +16,7 @@ from skdeepad.engine.graphs import CudaRecorder, ReplayedSteps
 from skdeepad.engine.objective import Batch, Objective, Turn
 from skdeepad.engine.runtime import (
     autocast,
+    cache_folder_unset,
     learning_rate_factor,
     matmul_precision,
     private_generator,
@@ -222,8 +223,8 @@ def run(members: Sequence[Member], as_model: type[Model]) -> None:
     """
     completed = False
     try:
-        # A network may switch gradients off, or be called where they are.
-        with torch.enable_grad(), told_of_memory(_in_words(members)):
+        # A network may switch gradients off.
+        with torch.enable_grad(), told_of_memory(_in_words(members)), cache_folder_unset():
             for member in members:
                 member.start()
             try_objective(members[0].objective, members[0].rows)  # the others are like it
@@ -292,7 +293,8 @@ def _take_step(model: Model, batch: Batch, due: tuple[int, ...]) -> None:
     """Take those turns that are due: all losses, then all gradients, then all steps."""
     [first, *_] = model.members
     turns = [model.turns[number] for number in due]
-    with autocast(first.rows.device, first.stage.precision):
+    # A schedule or a callback may have switched gradients off.
+    with torch.enable_grad(), autocast(first.rows.device, first.stage.precision):
         losses = model.losses(batch, [turn.turn.loss for turn in turns])
     for turn, loss in zip(turns, losses, strict=True):
         # Turns share a graph, so it is kept until the last has gone through it.

@@ -7,7 +7,7 @@ import os
 import random
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from numbers import Real
 
@@ -16,8 +16,10 @@ import torch
 
 # Multiplications in a forward pass up to which a step runs on one thread.
 _SMALL_STEP = 2**26
+_CACHE_FOLDER = "TORCHINDUCTOR_CACHE_DIR"
 # Re-entrant: a callback may fit another detector in the same thread.
 _GLOBAL_RNG = threading.RLock()
+_NUM_THREADS = threading.Lock()
 _BORROWED = threading.local()
 # Whether this process was forked from one whose torch had several threads. They are not here, and
 # work that is handed to them would never come back.
@@ -98,13 +100,38 @@ class _OneThread(threading.local):
     def __enter__(self) -> None:
         if self.inside == 0:
             self.before = torch.get_num_threads()
-            torch.set_num_threads(1)
+            _set_num_threads_here(1, self.before)
         self.inside += 1
 
     def __exit__(self, *exception: object) -> None:
         self.inside -= 1
         if self.inside == 0:
-            torch.set_num_threads(self.before)
+            _set_num_threads_here(self.before, 1)
+
+
+def _set_num_threads_here(number: int, now: int) -> None:
+    """Change torch's number of threads in this Python thread alone.
+
+    A Python thread begins with the number that any other was last given: so another one is given
+    what it has begun with itself.
+    """
+    if number == now:
+        return
+
+    def keep() -> None:
+        at_first = torch.get_num_threads()
+        begun.release()
+        changed.acquire()
+        torch.set_num_threads(at_first)
+
+    begun, changed = threading.Semaphore(0), threading.Semaphore(0)
+    with _NUM_THREADS:
+        other = threading.Thread(target=keep)
+        other.start()
+        begun.acquire()
+        torch.set_num_threads(number)
+        changed.release()
+        other.join()
 
 
 _ONE_THREAD = _OneThread()
@@ -112,9 +139,9 @@ _ONE_THREAD = _OneThread()
 
 def _after_fork() -> None:
     """In a forked child: another thread, which is not here, may hold a lock."""
-    global _forked, _GLOBAL_RNG
+    global _forked, _GLOBAL_RNG, _NUM_THREADS
     _forked = _forked or torch.get_num_threads() > 1
-    _GLOBAL_RNG = threading.RLock()
+    _GLOBAL_RNG, _NUM_THREADS = threading.RLock(), threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
@@ -136,9 +163,36 @@ def told_of_memory(what: str) -> Iterator[None]:
         ) from error
 
 
-def threads_of_this_process() -> AbstractContextManager[None]:
-    """Keep to one thread in a child that was forked from a process with several."""
-    return _ONE_THREAD if _forked else nullcontext()
+def refuse_other_types() -> None:
+    """Refuse to train where torch makes tensors of another type than float32 by default.
+
+    That is a setting of the whole process, other threads included, and so is left to the user.
+    """
+    if torch.get_default_dtype() != torch.float32:
+        raise ValueError(
+            f"torch's default type is {torch.get_default_dtype()}: expected torch.float32, which "
+            "detectors are trained in. Call torch.set_default_dtype(torch.float32) before fit; a "
+            "fitted detector scores whatever it is."
+        )
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Compute as torch does by default, whatever modes and default device the caller has set.
+
+    In a child that was forked from a process with several threads, keep to one.
+    """
+    with ExitStack() as stack:
+        if _forked:
+            stack.enter_context(_ONE_THREAD)
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        for kind in ("cpu", "cuda", "mps"):
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        if torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        yield
 
 
 def threads_for(multiplications: float, device: torch.device) -> AbstractContextManager[None]:
@@ -157,6 +211,17 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Non
     if precision != "bfloat16":
         return nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+@contextmanager
+def cache_folder_unset() -> Iterator[None]:
+    """Take back what torch puts into the environment when it is first asked to optimize."""
+    was_set = _CACHE_FOLDER in os.environ
+    try:
+        yield
+    finally:
+        if not was_set:
+            os.environ.pop(_CACHE_FOLDER, None)
 
 
 @contextmanager

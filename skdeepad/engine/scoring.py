@@ -13,8 +13,8 @@ from skdeepad.engine.objective import Batch, Objective
 from skdeepad.engine.runtime import (
     private_generator,
     threads_for,
-    threads_of_this_process,
     told_of_memory,
+    undisturbed,
 )
 
 # What a few rows cost little more than one: as many as take about this many multiplications,
@@ -23,7 +23,6 @@ _FREE_MULTIPLICATIONS = 2**22
 _FREE_ROWS = 32
 
 
-@torch.inference_mode()
 def score(
     objective: Objective, rows: Rows, method: str = "score", one_thread: bool = False
 ) -> Tensor:
@@ -61,8 +60,8 @@ def score(
     torch.Size([200])
     """
     what = f"Scoring slices of {rows.slice_size} rows of shape {tuple(rows.x.shape[1:])}"
-    threads = threads_for(0.0, rows.device) if one_thread else threads_of_this_process()
-    with threads, told_of_memory(what):
+    threads = threads_for(0.0 if one_thread else math.inf, rows.device)
+    with undisturbed(), torch.inference_mode(), threads, told_of_memory(what):
         return _scored(objective, rows, method)
 
 

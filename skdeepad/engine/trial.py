@@ -184,6 +184,8 @@ def same_memory(objective: Objective, hook: str) -> Iterator[None]:
     for name, (tensor, address) in before.items():
         same = after.get(name) is tensor and tensor.data_ptr() == address
         _check_same(f"{type(objective).__name__}.{hook}", name, same)
+        if tensor.grad_fn is not None:
+            tensor.detach_()  # a network may switch gradients on
 
 
 def _check_same(what: str, name: str, same: bool) -> None:
@@ -224,7 +226,8 @@ def _check_gradient(what: str, loss: Tensor, parameters: list[Tensor]) -> None:
     if all(gradient is None for gradient in gradients):
         raise ValueError(
             f"{what} does not depend on the parameters that its turn trains: expected a loss that "
-            "has a gradient. Do not detach it, and name the parameters it is of in turns()."
+            "has a gradient. Do not detach it or switch gradients off, and name the parameters it "
+            "is of in turns()."
         )
 
 
