@@ -188,8 +188,8 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
         constraint=["random_state"],
         kind="int, RandomState instance or None",
         doc="""Determines weights and order of the rows. The same number gives the same model on one
-            machine; None draws a fresh one. The global generators of NumPy and torch are left
-            alone.""",
+            machine, if large networks have as many threads (:class:`Compute`); None draws a fresh
+            one. The global generators of NumPy and torch are left alone.""",
     )
     verbose: int = parameter(default=0, constraint=["verbose"], doc="Whether to show progress.")
 

@@ -27,6 +27,7 @@ from sklearn.compose import make_column_transformer
 from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_validate
 from sklearn.neighbors import LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
@@ -420,21 +421,72 @@ def test_a_file_of_another_version_is_warned_of(package):
 # Traces
 
 
-def test_one_thread_gives_one_model_whatever_there_are():
-    images = np.random.default_rng(0).normal(size=(200, 1, 28, 28)).astype(np.float32)
-    detector = DeepSVDD(
-        n_epochs=1, batch_size=200, pretrain=False, random_state=0, device="cpu",
-        compute=Compute(one_thread=True),
-    )  # fmt: skip
+@pytest.fixture
+def two_threads():
     before = torch.get_num_threads()
-    scores = []
-    try:
-        for n_threads in (1, 2):
-            torch.set_num_threads(n_threads)
-            scores.append(clone(detector).fit(images).score_samples(images))
-    finally:
-        torch.set_num_threads(before)
-    assert_array_equal(*scores)
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+LARGE = {  # large enough for several threads
+    "images": ((200, 1, 28, 28), {"batch_size": 200}),
+    "table": ((600, 200), {"batch_size": 300, "hidden_layer_sizes": (1024, 512), "n_branches": 1}),
+}
+
+
+def large(kind):
+    """Return a detector of large steps that keeps to one thread, rows and labels."""
+    shape, settings = LARGE[kind]
+    rows = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    detector = DeepSVDD(
+        n_epochs=1, pretrain=False, random_state=0, device="cpu", compute=Compute(one_thread=True)
+    )
+    return detector.set_params(**settings), rows, np.where(np.arange(len(rows)) % 9, 1, -1)
+
+
+@pytest.mark.parametrize("kind", LARGE)
+def test_one_thread_gives_one_model_whatever_there_are(kind, two_threads):
+    detector, rows, _ = large(kind)
+    models = []
+    for n_threads in (1, 2):
+        torch.set_num_threads(n_threads)
+        models.append(clone(detector).fit(rows))
+        models[-1].scores = models[-1].score_samples(rows)
+    assert_array_equal(models[0].scores, models[1].scores)
+    assert models[0].history_ == models[1].history_
+
+
+class SeesThreads(nn.Linear):
+    seen = set()
+
+    def __init__(self, input_shape):
+        super().__init__(*input_shape, 4, bias=False)
+
+    def forward(self, x):
+        if len(x) > 3:  # what is tried on fewer rows has no effect
+            self.seen.add(torch.get_num_threads())
+        return super().forward(x)
+
+
+def test_all_that_has_an_effect_is_computed_on_one_thread(two_threads):
+    """What is held out, too: its loss decides when training ends."""
+    SeesThreads.seen.clear()
+    detector = DeepSVDD(network=SeesThreads, early_stopping=True, pretrain=False, **FAST)
+    detector.fit(X).predict(X)
+    assert SeesThreads.seen == {1}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", LARGE)
+def test_one_thread_gives_one_model_in_every_process(kind, two_threads):
+    detector, rows, y = large(kind)
+    alone, in_two = (
+        cross_validate(detector, rows, y, cv=2, n_jobs=n_jobs, return_estimator=True)
+        for n_jobs in (1, 2)
+    )
+    for one, other in zip(alone["estimator"], in_two["estimator"], strict=True):
+        assert_array_equal(one.score_samples(rows), other.score_samples(rows))
 
 
 class SwitchesGradientsOff(nn.Linear):
@@ -471,19 +523,14 @@ def state_of_the_process():
 
 
 @pytest.mark.parametrize("own_network", [False, True])
-def test_a_fit_leaves_no_trace(name, own_network):
+def test_a_fit_leaves_no_trace(name, own_network, two_threads):
     if own_network and name not in DEEP:
         pytest.skip("has no network")
     params = {"network": with_dropout(name), "decoder": PlainDecoder} if own_network else {}
     torch.optim.Adam([torch.zeros(1, requires_grad=True)])  # torch now imports a part of itself
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        before = state_of_the_process()
-        quick(name, **params).fit(X, Y).predict(X)
-        after = state_of_the_process()
-    finally:
-        torch.set_num_threads(threads)
+    before = state_of_the_process()
+    quick(name, **params).fit(X, Y).predict(X)
+    after = state_of_the_process()
     for what, state in before.items():
         assert after[what] == state, what
 

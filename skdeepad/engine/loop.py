@@ -94,7 +94,8 @@ class Member:
             with self.hook("after_epoch"):
                 to_clear = set(self.objective.after_epoch(epoch, self.rows, losses) or ())
         if self.validation is not None:
-            loss = held_out_loss(self.objective, self.validation)
+            with self.threads():
+                loss = held_out_loss(self.objective, self.validation)
             losses["validation_loss"] = self.best.update(loss)
         self.record.error = _trouble(losses, self, epoch)
         if self.record.error is not None:
