@@ -10,6 +10,7 @@ import pytest
 import torch
 from conftest import SMALL, PlainDecoder, table
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.datasets import load_breast_cancer
 from sklearn.ensemble import IsolationForest
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -32,7 +33,6 @@ from skdeepad import (
 )
 from skdeepad.datasets import load_digits_anomaly
 from skdeepad.networks import MLP, LeNet
-from skdeepad.synthetic import confetti, permuted_columns
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not learn from labels:skdeepad.LabelWarning")
 
@@ -370,10 +370,17 @@ def test_branches_of_hsc_keep_its_threshold():
     assert set(detector.predict(X)) == {-1, 1}
 
 
+@pytest.mark.parametrize("cls", [HSC, DeepClassifier])
 @pytest.mark.parametrize("y", [None, MOST_NORMAL], ids=["none", "+1"])
-def test_hsc_has_no_threshold_of_its_own_without_anomalies(y):
-    with pytest.raises(ValueError, match="which HSC learns from labeled anomalies, and y has none"):
-        small(HSC, contamination="auto").fit(X, y)
+def test_classifiers_have_no_probabilities_without_anomalies(cls, y):
+    expected = f"which {cls.__name__} learns from labeled anomalies, and y has none"
+    with pytest.raises(ValueError, match=expected):
+        small(cls, contamination="auto").fit(X, y)
+    with pytest.warns(LabelWarning):
+        detector = small(cls).fit(X, y)
+    with pytest.raises(ValueError, match=f"{cls.__name__} was fitted without.*no probabilities"):
+        detector.anomaly_probability(X)
+    assert (detector.fit(X, Y).anomaly_probability(X) > 0).all()
 
 
 def test_probability_of_hsc_keeps_its_digits_near_the_centre():
@@ -431,57 +438,39 @@ def test_own_threshold_of_the_classifier_is_a_probability_of_one_half():
     assert set(detector.predict(rows)) == {-1, 1}
 
 
-def correlated(n, seed):
-    """Rows whose four columns hold nearly the same number."""
-    rng = np.random.default_rng(seed)
-    return rng.normal(size=(n, 1)) + 0.2 * rng.normal(size=(n, 4))
-
-
-def waves(n, seed):
-    """Images of one smooth wave each."""
-    rng = np.random.default_rng(seed)
-    phase, rate = rng.uniform(0, 6, size=(n, 1, 1, 1)), rng.uniform(0.2, 0.5, size=(n, 1, 1, 1))
-    place = np.arange(16)
-    return np.sin(phase + rate * (place + place[:, None])).astype(np.float32)
-
-
-@pytest.mark.parametrize(
-    ("objective", "draw", "spoil", "made"),
-    [
-        (
-            "focal",
-            correlated,
-            lambda rows: permuted_columns(rows, spread=1, random_state=9),
-            "permuted columns",
-        ),
-        (
-            "cross-entropy",
-            waves,
-            lambda rows: confetti(rows, random_state=9)[0],
-            "blobs pasted in",
-        ),
-    ],
-    ids=["tables", "images"],
-)
-def test_synthetic_anomalies_stand_in_for_labeled_ones(objective, draw, spoil, made):
-    detector = DeepClassifier(objective, n_epochs=40, batch_size=32, random_state=0, device="cpu")
-    with pytest.warns(LabelWarning, match=f"y has none: .*{made}.* stand in") as caught:
-        detector.fit(draw(100, 0))
+@pytest.mark.parametrize(("shape", "n_branches"), [((60, 4), 1), ((60, 4), 3), ((40, 1, 8, 8), 3)])
+@pytest.mark.parametrize("params", [{}, {"early_stopping": True, "n_epochs": 5}])
+def test_deep_classifier_without_labeled_anomalies_is_deep_svdd(shape, n_branches, params):
+    rows = np.random.default_rng(0).normal(size=shape)
+    params = {"n_branches": n_branches, **params}
+    with pytest.warns(LabelWarning, match="y has none: it draws all rows to a centre") as caught:
+        classifier = small(DeepClassifier, **params).fit(rows, np.ones(len(rows)))
     assert [warning.filename for warning in caught] == [__file__]
-    rows, truth = np.r_[draw(200, 1), spoil(draw(200, 2))], np.repeat([1, -1], 200)
-    assert len(np.unique(detector.score_samples(rows))) > 390
-    assert detector.score(rows, truth) > 0.85
+    svdd = small(DeepSVDD, pretrain=False, **params).fit(rows)
+    assert_array_equal(classifier.score_samples(rows), svdd.score_samples(rows))
+    assert classifier.offset_ == svdd.offset_
+    assert classifier.history_ == svdd.history_
 
 
-def test_rows_of_many_extreme_values_are_no_more_normal_than_others():
-    """Shuffled columns alone never hold them together, and leave them to the normal side."""
-    detector = DeepClassifier(n_epochs=40, batch_size=32, random_state=0, device="cpu")
-    with pytest.warns(LabelWarning, match="y has none"):
-        detector.fit(correlated(200, 0))
-    rows = np.r_[correlated(200, 1), 4 * correlated(200, 2)]
-    far = np.abs(rows).mean(1) > 4
-    truth = np.where(np.arange(400) < 200, 1, -1)
-    assert detector.score(rows[far | (truth > 0)], truth[far | (truth > 0)]) > 0.85
+@pytest.mark.parametrize("polluted", [False, True], ids=["clean", "polluted"])
+def test_deep_classifier_without_labels_ranks_real_rows_rightly(polluted):
+    """Against synthetic anomalies of permuted columns the malign tumors were the normal ones."""
+    rows, benign = load_breast_cancer(return_X_y=True)
+    rows = StandardScaler().fit(rows[benign == 1]).transform(rows)
+    known = np.arange(len(rows)) % 2 == 0
+    detector = DeepClassifier(random_state=0, device="cpu")
+    with pytest.warns(LabelWarning):
+        detector.fit(rows[known & (polluted | (benign == 1))])
+    assert detector.n_epochs_ <= 50  # 100 steps, not 500
+    assert detector.score(rows[~known], np.where(benign == 1, 1, -1)[~known]) > 0.6
+
+
+def test_deep_classifier_without_anomalies_may_collapse_and_says_so():
+    with pytest.warns(LabelWarning), pytest.warns(CollapseWarning, match="bias of Linear"):
+        small(DeepClassifier, network=lambda: nn.Linear(4, 3)).fit(X)
+    small(DeepClassifier, network=lambda: nn.Linear(4, 3)).fit(X, Y)  # a warning is an error here
+    with pytest.warns(LabelWarning), pytest.warns(CollapseWarning, match="nearly the same score"):
+        small(DeepClassifier).fit(np.ones((60, 4)))
 
 
 def test_one_labeled_anomaly_is_enough_to_make_none():
@@ -497,18 +486,44 @@ def given_classifier(**params):
     return DeepClassifier(network=linear(WEIGHTS), **{**numbers, "random_state": 0, **params})
 
 
-@pytest.mark.filterwarnings("ignore:DeepClassifier learns from labeled anomalies")
+# Synthetic anomalies
+
+WITHOUT_LABELS = pytest.mark.filterwarnings("ignore:.* learns from labeled anomalies")
+
+
+@WITHOUT_LABELS
+def test_rows_of_many_extreme_values_are_no_more_normal_than_others():
+    """Shuffled columns alone never hold them together, and leave them to the normal side."""
+
+    def correlated(n, seed):
+        """Rows whose four columns hold nearly the same number."""
+        rng = np.random.default_rng(seed)
+        return rng.normal(size=(n, 1)) + 0.2 * rng.normal(size=(n, 4))
+
+    detector = SSDGM(n_epochs=40, batch_size=32, random_state=0, device="cpu")
+    detector.fit(correlated(200, 0))
+    rows = np.r_[correlated(200, 1), 4 * correlated(200, 2)]
+    far = np.abs(rows).mean(1) > 4
+    truth = np.where(np.arange(400) < 200, 1, -1)
+    assert detector.score(rows[far | (truth > 0)], truth[far | (truth > 0)]) > 0.85
+
+
+@WITHOUT_LABELS
 def test_held_out_anomalies_are_the_same_in_each_epoch():
     """Those of training are made anew."""
-    params = {"early_stopping": EarlyStopping(validation_fraction=0.3), "input_noise": 0.5}
-    losses = given_classifier(n_epochs=4, **params).fit(X).history_["train"]
-    assert len(set(losses["validation_loss"])) == 1
-    assert len(set(losses["loss"])) == 4
-    other = given_classifier(n_epochs=4, **params).fit(X).history_["train"]
-    assert other == losses
+    network = without_moving_generators(lambda: nn.Conv2d(1, 3, 1))
+    still = {"network": network, "n_epochs": 4, "lr": STILL, "random_state": 0, "batch_size": 20}
+
+    def losses():
+        detector = FCDD(early_stopping=EarlyStopping(validation_fraction=0.3), **still)
+        return detector.fit(X.reshape(60, 1, 2, 2)).history_["train"]
+
+    assert len(set(losses()["validation_loss"])) == 1
+    assert len(set(losses()["loss"])) == 4
+    assert losses() == losses()
 
 
-@pytest.mark.filterwarnings("ignore:DeepClassifier learns from labeled anomalies")
+@WITHOUT_LABELS
 @pytest.mark.parametrize(
     ("maker", "rows"), [("PermutedColumns", X), ("Confetti", X.reshape(60, 1, 2, 2) + 9)]
 )
@@ -522,7 +537,7 @@ def test_synthetic_anomalies_are_made_of_rows_alone(maker, rows, monkeypatch):
         return make(self, x, noise)
 
     monkeypatch.setattr(getattr(synthetic, maker), "__call__", spy)
-    small(DeepClassifier, early_stopping=EarlyStopping(validation_fraction=0.25)).fit(rows)
+    small(SSDGM, early_stopping=EarlyStopping(validation_fraction=0.25)).fit(rows)
     assert [len(x) for x in seen] == [3] + [32, 32, 15] * 2  # tried on three before training
     known = rows.reshape(60, 4).astype(np.float32)
     assert all((x[:, None] == known).all(axis=2).any(axis=1).all() for x in seen)

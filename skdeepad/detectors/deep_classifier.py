@@ -12,17 +12,13 @@ from scipy.special import expit
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor, nn
 
-from skdeepad import losses
+from skdeepad import losses, networks
 from skdeepad.deep import RUFF_NOTE, RUFF_SETTINGS, RUFF_SOURCE, DeepDetector
+from skdeepad.detectors.hypersphere import CenteredDetector, CenterWithoutAnomalies
 from skdeepad.engine import Batch, Stage
-from skdeepad.objectives import Preparation, PreparedObjective
+from skdeepad.objectives import DistanceObjective, Preparation, PreparedObjective
 from skdeepad.parameters import parameter
-from skdeepad.preparation import (
-    BranchParameters,
-    LabelParameters,
-    preparation,
-    stand_ins,
-)
+from skdeepad.preparation import LabelParameters, preparation
 
 
 class ClassificationObjective(PreparedObjective):
@@ -52,7 +48,7 @@ class ClassificationObjective(PreparedObjective):
         return self.row_loss(self.score(batch.x), batch.y, **self.numbers())
 
 
-class DeepClassifier(LabelParameters, BranchParameters, DeepDetector):
+class DeepClassifier(LabelParameters, CenterWithoutAnomalies):
     r"""Binary classifier of normal against anomalous rows, the papers' supervised baseline.
 
     With a network :math:`\phi`, a logit :math:`l(x) = w^\top a(\phi(x)) + b`, :math:`a` being a
@@ -69,9 +65,11 @@ class DeepClassifier(LabelParameters, BranchParameters, DeepDetector):
     :math:`1 - \alpha` otherwise, plus half of `weight_decay` times the squared norm of the
     weights. The anomaly score is the logit :math:`l(x)`; the method's own threshold is 0.
 
-    It knows anomalies like the labeled ones only. Without any, synthetic anomalies stand in, made
-    anew of every second row in each batch: images with blobs pasted in, or rows with permuted
-    columns (:mod:`skdeepad.synthetic`); a warning says so.
+    It knows anomalies like the labeled ones only. Without any it is one-class :class:`DeepSVDD`
+    without pretraining, and a warning says so: the network has no bias terms, :math:`\lVert
+    \phi(x) - c \rVert^2` is minimised with a centre :math:`c`, and is the anomaly score, and
+    ``n_epochs="auto"`` amounts to 100 steps. There are no probabilities then:
+    ``anomaly_probability`` and ``contamination="auto"`` raise a ValueError.
 
     Features are used as they are: standardize tables first, for example with
     :class:`~sklearn.preprocessing.StandardScaler` in a pipeline.
@@ -129,9 +127,10 @@ class DeepClassifier(LabelParameters, BranchParameters, DeepDetector):
         kw_only=False,
         doc="Weight of labeled anomalies in the focal loss, in (0, 1).",
     )
-    lr_schedule = "cosine"
 
-    _own_boundary = "where both kinds are as probable"
+    _auto_steps = 500  # around a centre so many make the sphere collapse
+    _collapse = DeepDetector._collapse
+    _own_boundary = "where both kinds are as probable; a ValueError without labeled anomalies"
     _paper_settings = {
         **RUFF_SETTINGS,
         "n_branches": 1,
@@ -153,26 +152,30 @@ class DeepClassifier(LabelParameters, BranchParameters, DeepDetector):
         -------
         ndarray of shape (n_samples,), dtype float64
             In [0, 1]. With ``anomaly_fraction`` it is that of balanced kinds.
+
+        Raises
+        ------
+        ValueError
+            If it was fitted without labeled anomalies.
         """
-        return expit(self.anomaly_score(X))
+        return self._likely(X, expit)
 
     def _stages(self, seeds: dict[str, int], y: NDArray[np.int8]) -> list[Stage]:
-        encoder = self._encoder(seeds, bias=True, n_branches=self.n_branches, squash=self.squash)
-        shape = self.input_shape_
-        head = self._head(encoder, seeds)
+        encoder, shape = self._branched_encoder(seeds, y), self.input_shape_
+        if self._needs_center(y):
+            size = networks.code_size(encoder, shape)
+            center = DistanceObjective(encoder, shape, size, losses.one_class, preparation(self))
+            return [self._stage("train", center, n_steps=CenteredDetector._auto_steps)]
         focal = self.objective == "focal"
         objective = ClassificationObjective(
             encoder,
-            head,
+            self._head(encoder, seeds),
             shape,
             losses.focal if focal else losses.cross_entropy,
-            preparation(self, stand_ins(self, y)),
+            preparation(self),
             **({"gamma": self.gamma, "alpha": self.alpha} if focal else {}),
         )
         return [self._stage("train", objective, anomaly_fraction=self.anomaly_fraction)]
-
-    def _has_own_boundary(self) -> bool:
-        return True
 
     def _own_threshold(self) -> float:
         return 0.0

@@ -12,9 +12,8 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from torch import nn
 
 from skdeepad import losses, networks
-from skdeepad.detectors.hypersphere import HypersphereDetector
+from skdeepad.detectors.hypersphere import CenterWithoutAnomalies, HypersphereDetector
 from skdeepad.engine import Objective
-from skdeepad.notices import LabelWarning, warn
 from skdeepad.objectives import DistanceObjective
 from skdeepad.parameters import parameter
 from skdeepad.preparation import LabelParameters, preparation
@@ -27,7 +26,7 @@ _RADIAL = {
 }
 
 
-class HSC(LabelParameters, HypersphereDetector):
+class HSC(LabelParameters, CenterWithoutAnomalies, HypersphereDetector):
     r"""Hypersphere classifier: normal rows inside a sphere, labeled anomalies outside.
 
     With a network :math:`\phi` and a radial function :math:`h`, it minimises the mean over
@@ -51,7 +50,7 @@ class HSC(LabelParameters, HypersphereDetector):
 
     Without labeled anomalies the network has no bias terms and :math:`h(\phi(x) - c)` is minimised,
     with a centre :math:`c` as in :class:`DeepSVDD`, and a warning says so. There are no
-    probabilities then, and ``contamination="auto"`` raises a ValueError.
+    probabilities then: ``anomaly_probability`` and ``contamination="auto"`` raise a ValueError.
 
     Features are used as they are: standardize tables first, for example with
     :class:`~sklearn.preprocessing.StandardScaler` in a pipeline.
@@ -129,33 +128,15 @@ class HSC(LabelParameters, HypersphereDetector):
         -------
         ndarray of shape (n_samples,), dtype float64
             In [0, 1). With ``anomaly_fraction`` it is that of balanced kinds.
+
+        Raises
+        ------
+        ValueError
+            If it was fitted without labeled anomalies.
         """
-        return -np.expm1(-self.anomaly_score(X))
-
-    def _checked(
-        self, X: Any, y: Any, rows: NDArray[Any] | None = None
-    ) -> tuple[NDArray[Any], NDArray[np.int8]]:
-        features, labels = super()._checked(X, y, rows)
-        if self.contamination == "auto" and self._needs_center(labels):
-            raise ValueError(
-                "contamination='auto' is the boundary where a row is as probably anomalous as "
-                "normal, which HSC learns from labeled anomalies, and y has none. Label some with "
-                "-1, or pass the share of training rows to be flagged, for example "
-                "contamination=0.1."
-            )
-        return features, labels
-
-    def _needs_center(self, y: NDArray[np.int8]) -> bool:
-        return not (y < 0).any()
+        return self._likely(X, lambda scores: -np.expm1(-scores))
 
     def _objective(self, encoder: nn.Module, y: NDArray[np.int8]) -> Objective:
-        centered = self._needs_center(y)
-        if centered:
-            warn(
-                "HSC learns from labeled anomalies, and y has none: it draws all rows to a centre, "
-                "as DeepSVDD does. Label some with -1; any images that are not normal will do.",
-                LabelWarning,
-            )
         shape = self.input_shape_
         return DistanceObjective(
             encoder,
@@ -164,16 +145,13 @@ class HSC(LabelParameters, HypersphereDetector):
             losses.hypersphere_classification,
             preparation(self),
             _RADIAL[self.radial],
-            centered,
+            self._needs_center(y),
             networks.n_branches(encoder),
             eta=self.eta,
         )
 
     def _training_numbers(self) -> dict[str, Any]:
         return {"anomaly_fraction": self.anomaly_fraction}
-
-    def _has_own_boundary(self) -> bool:
-        return True
 
     def _own_threshold(self) -> float:
         return math.log(2.0)
