@@ -32,6 +32,8 @@ from skdeepad import (
     synthetic,
 )
 from skdeepad.datasets import load_digits_anomaly
+from skdeepad.detectors.deep_svdd import SoftBoundaryObjective
+from skdeepad.engine import Batch, Rows
 from skdeepad.networks import MLP, LeNet
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not learn from labels:skdeepad.LabelWarning")
@@ -163,6 +165,51 @@ def test_soft_boundary_minimises_its_loss(nu):
     radius_squared = np.sort(d)[::-1][min(int(nu * len(d)), len(d) - 1)]
     expected = radius_squared + np.maximum(0, d - radius_squared).mean() / nu
     assert_allclose(second, expected, rtol=1e-4)
+
+
+def test_radius_is_solved_after_every_so_many_epochs():
+    d = distances(np.zeros(len(X)))
+    radius_squared = np.sort(d)[::-1][6]
+    outside = radius_squared + np.maximum(0, d - radius_squared).mean() / 0.1
+    for every, first in ((1, 1), (2, 2), (3, 3), (9, 4)):
+        detector = DeepSVDD("soft-boundary", 0.1, radius_every=every, random_state=0)
+        by_epoch = first_losses(detector, None, n_epochs=4)
+        assert_allclose(by_epoch[:first], [d.mean() / 0.1] * first, rtol=1e-4)
+        assert_allclose(by_epoch[first:], [outside] * (4 - first), rtol=1e-4)
+        assert_allclose(detector.radius_**2, radius_squared, rtol=1e-4)  # at the end anyway
+
+
+@pytest.mark.parametrize("nu", [0.1, 0.25, 1.0])
+def test_each_batch_may_have_a_radius_of_its_own(nu):
+    detector = DeepSVDD("soft-boundary", nu, radius_every="batch", random_state=0)
+    by_epoch = first_losses(detector, None, n_epochs=2)
+    d = distances(np.zeros(len(X)))
+    radius_squared = np.sort(d)[::-1][min(int(nu * len(d)), len(d) - 1)]
+    expected = radius_squared + np.maximum(0, d - radius_squared).mean() / nu
+    assert_allclose(by_epoch, [expected] * 2, rtol=1e-4)
+    assert_allclose(detector.radius_**2, radius_squared, rtol=1e-4)
+    objective = detector._objective_
+    rows = torch.tensor(X, dtype=torch.float32)[torch.arange(60).view(4, 15)]
+    for x in rows:
+        loss = objective("loss", Batch(x, torch.zeros(15)))
+        own = objective.distances(x)
+        radius = own.detach().sort().values[14 - min(int(nu * 15), 14)]
+        held = radius + torch.relu(own - radius) / nu
+        assert_allclose(loss.detach(), held.detach(), rtol=1e-6)
+        # The radius is held while the network learns.
+        weight = objective.network.weight
+        gradients = (torch.autograd.grad(each.mean(), weight)[0] for each in (loss, held))
+        assert_allclose(*gradients, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("nu", [0.01, 0.05, 0.1, 0.29, 0.35, 0.5, 0.57, 0.7, 0.9, 1.0])
+def test_radius_of_a_batch_is_that_of_its_rows(nu):
+    for n in (2, 10, 20, 57, 100, 300):
+        rows = torch.tensor(np.random.default_rng(n).normal(size=(n, 3)), dtype=torch.float32)
+        objective = SoftBoundaryObjective(nn.Identity(), (3,), 3, nu, "batch")
+        loss = objective("loss", Batch(rows, torch.zeros(n)))
+        objective.finish(Rows.place(rows.numpy(), None, (3,), torch.device("cpu")))
+        assert loss.min() == objective.radius_squared
 
 
 def test_one_class_minimises_the_mean_distance():
@@ -928,7 +975,7 @@ SPHERE_OF_2020 = {"n_branches": 1, "squash": None, "input_noise": 0.0}
 PRETRAINING_OF_2020 = {"pretrain": True, "pretrain_n_epochs": 150, "pretrain_lr": 1e-4}
 PAPERS = {
     AutoEncoder: TRAINING_OF_2020,
-    DeepSVDD: TRAINING_OF_2020 | SPHERE_OF_2020 | PRETRAINING_OF_2020,
+    DeepSVDD: TRAINING_OF_2020 | SPHERE_OF_2020 | PRETRAINING_OF_2020 | {"radius_every": "batch"},
     DeepSAD: TRAINING_OF_2020 | SPHERE_OF_2020 | PRETRAINING_OF_2020 | {"anomaly_fraction": None},
     HSC: TRAINING_OF_2020
     | SPHERE_OF_2020

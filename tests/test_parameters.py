@@ -145,6 +145,7 @@ CHANGES = {
     "DeepClassifier.gamma": ({"objective": "focal"}, [0.0, 1.0]),
     "alpha": ({"objective": "focal"}, [0.1, 0.9]),
     "nu": ({"objective": "soft-boundary", "n_epochs": 3}, [0.5]),
+    "radius_every": ({"objective": "soft-boundary", "n_epochs": 3}, [2, "batch"]),
     "kernel": ({}, ["linear", "poly", "sigmoid", lambda A, B: A @ B.T + 1]),
     "gamma": ({}, ["auto", 1.0]),
     "degree": ({"kernel": "poly", "coef0": 1.0}, [2]),
@@ -183,6 +184,7 @@ KEEPS = {
     "clip_grad_norm": ({}, [1e9]),
     "lr_schedule": ({"lr_schedule": "constant"}, [lambda progress: 1.0]),
     "nu": ({"objective": "one-class"}, [0.5]),
+    "radius_every": ({"objective": "one-class"}, [2, "batch"]),
     "DeepClassifier.gamma": ({"objective": "cross-entropy"}, [0.0]),
     "alpha": ({"objective": "cross-entropy"}, [0.1]),
     "augment": (
@@ -220,6 +222,7 @@ INVALID = {
     "squash": [0, -1.0, np.nan],
     "input_noise": [-0.1, np.nan, "some", None],
     "nu": [0, -0.1, 1.1, np.nan, None],
+    "radius_every": [0, -1, 1.5, "epoch", None],
     "gamma": [0, -1, np.nan, "wide", None],
     "DeepClassifier.gamma": [-0.1, np.nan, "scale", None],
     "alpha": [0, 1, -0.1, np.nan, None],

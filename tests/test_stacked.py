@@ -214,6 +214,13 @@ def test_a_stack_of_any_detector_gives_what_each_gives_by_itself(
 
 
 @pytest.mark.usefixtures("double")
+def test_radii_of_batches_are_each_model_s_own(models):
+    settings = {"n_epochs": 5, "batch_size": 16, "pretrain": False, **SHARED}
+    detectors = different("DeepSVDD-soft-boundary", radius_every="batch", **settings)
+    assert_a_stack_is_no_other(detectors, models, X, None, X_NEW, 15, 1e-10)
+
+
+@pytest.mark.usefixtures("double")
 @pytest.mark.parametrize(
     ("name", "labels"),
     [
@@ -650,6 +657,7 @@ SWAPPED[[0, -1]] = Y[[-1, 0]]
         ("DeepSAD", {"X": X}, {"X": X + 1}),
         ("DeepSVDD", {"rows": np.arange(30)}, {"rows": np.arange(30) + 5}),
         ("DeepSVDD-soft-boundary", {"nu": 0.1}, {"nu": 0.2}),
+        ("DeepSVDD-soft-boundary", {"radius_every": 1}, {"radius_every": 2}),
         ("DeepClassifier-focal", {"gamma": 1.0, "alpha": 0.1}, {"gamma": 2.0, "alpha": 0.2}),
         ("AGAD", {"contextual_adversarial": 1.0}, {"contextual_adversarial": 2.0}),
         ("AGAD", {"reset_threshold": 0}, {"reset_threshold": 1.0}),
@@ -687,6 +695,7 @@ def test_these_may_differ_in_one_stack(name, one, other, models):
         ("DeepSAD", {"y": Y}, {"y": np.abs(Y)}),
         ("DeepSAD", {"anomaly_fraction": None}, {"anomaly_fraction": 0.01}),
         ("DeepSVDD", {}, {"objective": "soft-boundary"}),
+        ("DeepSVDD-soft-boundary", {"radius_every": 1}, {"radius_every": "batch"}),
         ("HSC", {"radial": "l1"}, {"radial": "norm"}),
         ("HSC", {"y": Y}, {"y": np.abs(Y)}),
         ("DeepClassifier", {}, {"objective": "focal"}),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Real
+from numbers import Integral, Real
 from typing import Literal, cast
 
 import numpy as np
@@ -14,19 +14,23 @@ from torch import Tensor, nn
 
 from skdeepad import losses, networks
 from skdeepad.detectors.hypersphere import HypersphereDetector
-from skdeepad.engine import Objective, Rows
+from skdeepad.engine import Batch, Objective, Rows
 from skdeepad.objectives import UNCHANGED, DistanceObjective, Preparation
 from skdeepad.parameters import parameter
 from skdeepad.preparation import preparation
 
 
 class SoftBoundaryObjective(DistanceObjective):
-    r"""Distance beyond a radius that is solved exactly after each epoch.
+    r"""Distance beyond a radius that is solved exactly: between epochs, or for each batch.
 
-    :math:`R^2` stays 0 for the first epoch, whose loss is the one-class loss over nu: a radius
-    around an untrained network's codes says nothing.
+    Between epochs, :math:`R^2` stays 0 until it is first solved, and the loss is the one-class loss
+    over nu: a radius around an untrained network's codes says nothing.
     """
 
+    apart_from_losses = ("every",)
+
+    by_batch: bool
+    every: int
     radius_squared: Tensor
     nu: Tensor
 
@@ -36,6 +40,7 @@ class SoftBoundaryObjective(DistanceObjective):
         input_shape: Sequence[int],
         code_size: int,
         nu: float,
+        every: int | Literal["batch"] = 1,
         preparation: Preparation = UNCHANGED,
     ) -> None:
         super().__init__(
@@ -47,10 +52,24 @@ class SoftBoundaryObjective(DistanceObjective):
             radius_squared=0.0,
             nu=nu,
         )
+        self.by_batch = every == "batch"
+        self.every = 0 if every == "batch" else every
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Loss of each row: (n,)."""
+        if not self.by_batch:
+            return super().loss(batch)
+        distance = self.distances(batch.x)
+        # float32 holds 7 digits of nu: times 300, its 0.57 must not fall short of 171.
+        outside = (self.nu * len(distance) * (1 + 2**-22)).long().clamp(max=len(distance) - 1)
+        largest_first = distance.detach().sort(descending=True).values
+        radius_squared = largest_first.gather(0, outside[None])  # (1,)
+        return losses.soft_boundary(distance, batch.y, radius_squared, self.nu)
 
     def after_epoch(self, epoch: int, rows: Rows, losses: dict[str, float]) -> None:
-        """Solve the radius for the weights as they are."""
-        self.finish(rows)
+        """Solve the radius for the weights as they are, if it is due."""
+        if not self.by_batch and (epoch + 1) % self.every == 0:
+            self.finish(rows)
 
     def finish(self, rows: Rows) -> None:
         r"""Set :math:`R^2` to the :math:`(\lfloor \nu n \rfloor + 1)`-th largest distance.
@@ -79,9 +98,9 @@ class DeepSVDD(HypersphereDetector):
     .. math:: \ell(x) = R^2 + \frac{1}{\nu} \max(0, d(x) - R^2),
 
     plus half of `weight_decay` times the squared norm of the weights. The network and
-    :math:`R` are fitted in turn: after each epoch, and at the end, :math:`R^2` is the
-    :math:`(\lfloor \nu n \rfloor + 1)`-th largest distance, so that at most a share :math:`\nu`
-    of the training rows is outside; in the first epoch it is 0. The anomaly score is
+    :math:`R` are fitted in turn: after each epoch (see `radius_every`), and at the end,
+    :math:`R^2` is the :math:`(\lfloor \nu n \rfloor + 1)`-th largest distance, so that at most a
+    share :math:`\nu` of the training rows is outside; before, it is 0. The anomaly score is
     :math:`d(x)`. The centre is the mean code before training, no coordinate nearer to 0 than 0.1,
     and is not trained. The network has no bias terms, so that it cannot map all rows to the centre.
 
@@ -133,15 +152,23 @@ class DeepSVDD(HypersphereDetector):
         doc="""Upper bound, in (0, 1], on the share of training rows outside the sphere. Only for
             the soft boundary.""",
     )
+    radius_every: int | Literal["batch"] = parameter(
+        default=1,
+        constraint=[Interval(Integral, 1, None, closed="left"), StrOptions({"batch"})],
+        doc="""Epochs after which the radius is solved anew. "batch": each batch has a radius of its
+            own, solved for its rows, from the first on. Only for the soft boundary.""",
+    )
 
     _own_boundary = "the radius of the soft boundary; a ValueError without one"
     _learns_from_labels = False
+    _paper_settings = {**HypersphereDetector._paper_settings, "radius_every": "batch"}
 
     def _objective(self, encoder: nn.Module, y: NDArray[np.int8]) -> Objective:
         shape = self.input_shape_
         size = networks.code_size(encoder, shape)
         if self.objective == "soft-boundary":
-            return SoftBoundaryObjective(encoder, shape, size, self.nu, preparation(self))
+            prepared = preparation(self)
+            return SoftBoundaryObjective(encoder, shape, size, self.nu, self.radius_every, prepared)
         return DistanceObjective(encoder, shape, size, losses.one_class, preparation(self))
 
     def _keep(self, objective: Objective) -> None:
