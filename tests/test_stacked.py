@@ -19,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
-from skdeepad import Compute, EarlyStopping, networks
+from skdeepad import Compute, EarlyStopping, engine, networks
 from skdeepad.callbacks import FitObserver
 from skdeepad.deep import _SEEDS, DeepDetector, draw_seeds
 from skdeepad.engine import (
@@ -163,6 +163,7 @@ def double(monkeypatch):
     that learn against each other soon is a large one.
     """
     monkeypatch.setattr(DeepDetector, "_dtype", np.float64)
+    monkeypatch.setattr(engine, "refuse_other_types", lambda: None)
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
