@@ -10,6 +10,10 @@ agad
     AGAD on images, epoch by epoch.
 defects
     Heat maps of magnetic tiles.
+text
+    Newsgroups, one of them normal.
+text_labels
+    The same with labeled texts of one other.
 defaults
     Everyone's defaults on 44 stand-in tables, and how ours were chosen.
 speed
@@ -42,6 +46,8 @@ MODULES = {
     "oe": "exposure",
     "agad": "agad",
     "defects": "defects",
+    "text": "text",
+    "text_labels": "text",
     "defaults": "defaults",
     "speed": "speed",
 }

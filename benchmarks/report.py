@@ -14,7 +14,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from benchmarks import agad, defects, exposure, paper, scenarios, standins, table6
+from benchmarks import agad, defects, exposure, paper, scenarios, standins, table6, text
 from benchmarks.images import CLASSES
 from benchmarks.layout import (
     NOTABLE,
@@ -399,6 +399,65 @@ def report_defects():
     )
 
 
+# Texts
+
+
+def text_row(results, name, method, field="auc"):
+    published = paper.TEXT.get(name, (None,) * len(text.GROUPS))
+    of_groups = [values(results, field, method=method, data=group) for group in text.GROUPS]
+    cells = [
+        beside_paper(found, figure) for found, figure in zip(of_groups, published, strict=True)
+    ]
+    return with_mean(name, cells, of_groups)
+
+
+def report_text():
+    results = load(RESULTS / "text.jsonl")
+    rows = []
+    for method in (*text.POOLED, *text.CONTEXTS):
+        rows.append(text_row(results, method, method))
+        if method in text.CONTEXTS:
+            best = f"{method}, best context"
+            rows.append(text_row(results, best, method, "best_context_auc"))
+    write(
+        "text",
+        "ROC AUC in % on all test texts by the group that is normal, mean ± standard deviation "
+        f"over 3 seeds; a one-class SVM has none. {LEGEND}",
+        figures(["", *text.GROUPS, "mean"], rows),
+        made_from(results, "python -m benchmarks text"),
+    )
+
+
+def report_text_labels():
+    """Lay out means over groups and seeds, by number of labels."""
+    results = load(RESULTS / "text_labels.jsonl")
+    parts = []
+    for field, title in {
+        "auc": "All other groups",
+        "unseen_auc": "The four groups of which no text was labeled",
+        "seconds": "Seconds to fit",
+    }.items():
+        numbers = sorted({result["labeled"] for result in results})
+        rows = [
+            [method, *(mean_and_deviation(means) for means in of_method)]
+            for method in text.TRAINED_ON_LABELS
+            if any(
+                of_method := [
+                    table_means(by_run(chosen(results, labeled=n), method, field)) for n in numbers
+                ]
+            )
+        ]
+        table = figures(["", *(f"{n} labels" for n in numbers)], rows)
+        parts.append(titled(title, table))
+    write(
+        "text_labels",
+        "ROC AUC in % on test texts, mean ± standard deviation over the six groups, each the mean "
+        "over 3 seeds.",
+        *parts,
+        made_from(results, "python -m benchmarks text_labels"),
+    )
+
+
 # Defaults and speed
 
 
@@ -526,6 +585,8 @@ def main():
     report_exposure()
     report_agad()
     report_defects()
+    report_text()
+    report_text_labels()
     report_defaults()
     report_speed()
     if arguments.heat_maps:

@@ -3,6 +3,7 @@
 from skdeepad.compute import Compute, EarlyStopping
 from skdeepad.detectors.agad import AGAD
 from skdeepad.detectors.autoencoder import AutoEncoder
+from skdeepad.detectors.cvdd import CVDD
 from skdeepad.detectors.deep_classifier import DeepClassifier
 from skdeepad.detectors.deep_ensemble import DeepEnsemble
 from skdeepad.detectors.deep_sad import DeepSAD
@@ -13,13 +14,14 @@ from skdeepad.detectors.hybrid import HybridDetector
 from skdeepad.detectors.ssad import SSAD
 from skdeepad.detectors.ssdgm import SSDGM
 from skdeepad.features.text import WordVectors
-from skdeepad.inspection import HeatmapDisplay
+from skdeepad.inspection import HeatmapDisplay, TextDisplay
 from skdeepad.notices import CollapseWarning, LabelWarning
 
 __version__ = "0.1.0.dev0"
 
 __all__ = [
     "AGAD",
+    "CVDD",
     "FCDD",
     "HSC",
     "SSAD",
@@ -35,5 +37,6 @@ __all__ = [
     "HeatmapDisplay",
     "HybridDetector",
     "LabelWarning",
+    "TextDisplay",
     "WordVectors",
 ]

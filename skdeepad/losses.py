@@ -269,6 +269,40 @@ def minus_log_one_minus_exp(h: Tensor) -> Tensor:
     return -torch.where(near, by_expm1, by_log1p)
 
 
+def context_description(distance: Tensor, y: Tensor, eta: Tensor) -> Tensor:
+    r"""Draw unlabeled and normal texts to their contexts, and push anomalies away.
+
+    With a cosine distance :math:`d \in [0, 1]`, it is :math:`d` for unlabeled texts, :math:`\eta d`
+    for normal ones and :math:`-\eta \log d` for anomalies.
+
+    Parameters
+    ----------
+    distance : Tensor of shape (n,)
+        Distances, d; those below :data:`LEAST_DISTANCE` count as that much for anomalies.
+    y : Tensor of shape (n,)
+        Labels: > 0 normal, 0 unlabeled, < 0 anomalous.
+    eta : Tensor of shape ()
+        :math:`\eta`, the weight of labeled texts.
+
+    Returns
+    -------
+    Tensor of shape (n,)
+        The loss of each text.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdeepad.losses import context_description
+    >>> distance = torch.tensor([0.5, 0.5, 0.5])
+    >>> context_description(distance, y=torch.tensor([0, 1, -1]), eta=torch.tensor(2.0))
+    tensor([0.5000, 1.0000, 1.3863])
+    """
+    anomalous = y < 0
+    far = -torch.log(torch.where(anomalous, distance, 1.0).clamp(min=LEAST_DISTANCE))
+    labeled = eta * torch.where(anomalous, far, distance)
+    return torch.where(y == 0, distance, labeled)
+
+
 def cross_entropy(logit: Tensor, y: Tensor) -> Tensor:
     r"""Take cross-entropy of anomalies against all other rows.
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from skdeepad import losses
 from skdeepad.augmentation import ImageAugmentation
 from skdeepad.engine import Batch, Objective, Rows
-from skdeepad.synthetic import Confetti, PermutedColumns
+from skdeepad.synthetic import Confetti, PermutedColumns, RandomWords
 
 CENTER_MARGIN = 0.1
 """Least absolute value of a coordinate of the centre: zero weights match a coordinate of 0."""
@@ -28,8 +28,8 @@ class Preparation(NamedTuple):
     augment : ImageAugmentation, callable or None, default=None
         Changes images; a user's callable takes a batch (n, channels, height, width) and returns
         one of the same shape. It may draw from the global generators, which are seeded for it.
-    synthetic : Confetti, PermutedColumns or None, default=None
-        Makes anomalies of every second row, where none have been labeled.
+    synthetic : Confetti, PermutedColumns, RandomWords or None, default=None
+        Makes anomalies of every second or third row that is not labeled as one.
 
     Examples
     --------
@@ -45,7 +45,7 @@ class Preparation(NamedTuple):
 
     input_noise: float = 0.0
     augment: ImageAugmentation | Callable[[Tensor], Tensor] | None = None
-    synthetic: Confetti | PermutedColumns | None = None
+    synthetic: Confetti | PermutedColumns | RandomWords | None = None
 
 
 UNCHANGED = Preparation()
@@ -128,11 +128,13 @@ class PreparedObjective(Objective):
         return batch
 
     def with_synthetic(self, batch: Batch) -> Batch:
-        """Make anomalies of every second row, if there are to be any."""
-        if self.preparation.synthetic is None:
+        """Make anomalies of every second row or so, if there are to be any."""
+        synthetic = self.preparation.synthetic
+        if synthetic is None:
             return batch
-        made, masks = self.preparation.synthetic(batch.x, batch.noise["synthetic"])
-        chosen = torch.arange(len(made), device=made.device) % 2 == 1  # (n,)
+        made, masks = synthetic(batch.x, batch.noise["synthetic"])
+        place = torch.arange(len(made), device=made.device) % synthetic.every  # (n,)
+        chosen = (place == synthetic.every - 1) & (batch.y >= 0)
         rows = chosen.view(-1, *[1] * (made.dim() - 1))
         x = torch.where(rows, made, batch.x)
         return self._with_masks(batch._replace(x=x, y=torch.where(chosen, -1, batch.y)), masks)

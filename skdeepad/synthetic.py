@@ -122,6 +122,9 @@ def permuted_columns(
 class Confetti:
     """Pastes blobs into a batch of images, as a pure function of given random numbers."""
 
+    every = 2
+    """In a batch every second row is one of these."""
+
     def noise_shape(self, x_shape: Sequence[int]) -> Sequence[int]:
         """Shape of the standard normal numbers that a batch of shape ``x_shape`` needs."""
         n, channels, *_ = x_shape
@@ -163,6 +166,8 @@ def _ellipse(numbers: Tensor, height: int, width: int) -> Tensor:
 class PermutedColumns:
     """Shuffles columns and draws rows apart, as a pure function of given random numbers."""
 
+    every = 2
+
     def __init__(self, spread: float = SPREAD) -> None:
         self.spread = spread
 
@@ -176,6 +181,24 @@ class PermutedColumns:
         mean = x.mean(0)
         beyond = self.spread ** torch.special.ndtr(noise[:, -1]) - 1.0  # (n,)
         return permuted + beyond.view(-1, *[1] * (x.dim() - 1)) * (permuted - mean), None
+
+
+class RandomWords:
+    """Draws each word of texts of ids anew, as a pure function of given random numbers."""
+
+    every = 3
+
+    def __init__(self, n_words: int) -> None:
+        self.n_words = n_words
+
+    def noise_shape(self, x_shape: Sequence[int]) -> Sequence[int]:
+        """Shape of the standard normal numbers that a batch of shape ``x_shape`` needs."""
+        return x_shape
+
+    def __call__(self, x: Tensor, noise: Tensor) -> tuple[Tensor, None]:
+        """Return texts (n, l) as long as they were, of any of the words from 1 on, all alike."""
+        drawn = (self.n_words * torch.special.ndtr(noise)).ceil().clamp(1, self.n_words)
+        return torch.where(x > 0, drawn, x), None
 
 
 def _features(X: ArrayLike, ndim: int, expected: str) -> Tensor:

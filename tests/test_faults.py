@@ -52,6 +52,7 @@ from skdeepad.model_selection import _stacked_search as stacked_search
 from skdeepad.stacking import Fit, fit_together
 
 pytestmark = [
+    pytest.mark.filterwarnings("ignore:X is a table, and CVDD takes"),
     pytest.mark.filterwarnings("ignore:.*does not learn from labels:skdeepad.LabelWarning"),
     pytest.mark.filterwarnings("ignore:.*learns from labeled anomalies:skdeepad.LabelWarning"),
     pytest.mark.filterwarnings("ignore:The generator of AGAD makes nearly"),

@@ -30,6 +30,7 @@ MAY_IMPORT = {
         "preparation",
         "solvers",
         "stacking",
+        "synthetic",
     },
     "preparation": {"augmentation", "deep", "notices", "objectives", "parameters", "synthetic"},
     "features": {"notices", "parameters"},

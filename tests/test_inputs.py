@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from conftest import DEEP, DETECTORS, WANT_MAPS, PlainDecoder, quick
+from conftest import DETECTORS, OF_ROWS, WANT_MAPS, PlainDecoder, quick
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
@@ -29,6 +29,7 @@ from skdeepad.inputs import as_table, check_labels, check_row_shape, warn_of_cha
 from skdeepad.networks import LeNet
 
 pytestmark = [
+    pytest.mark.filterwarnings("ignore:X is a table, and CVDD takes"),
     pytest.mark.filterwarnings("ignore:.*does not learn from labels:skdeepad.LabelWarning"),
     pytest.mark.filterwarnings("ignore:.*learns from labeled anomalies:skdeepad.LabelWarning"),
     pytest.mark.filterwarnings("ignore:The generator of AGAD makes nearly"),
@@ -45,7 +46,7 @@ SERIES = RNG.normal(size=(40, 2, 16)).astype(np.float32)
 VIDEOS = RNG.normal(size=(40, 2, 4, 6, 7)).astype(np.float32)
 
 # FCDD and AGAD take tables and images, whatever the network.
-TAKE_ANY = [name for name in DEEP if not name.startswith(("FCDD", "AGAD"))]
+TAKE_ANY = [name for name in OF_ROWS if not name.startswith(("FCDD", "AGAD"))]
 
 
 class Strict(nn.Sequential):
@@ -223,13 +224,13 @@ def test_images_in_another_order_or_alone_are_refused(name):
     assert_array_equal(detector.score_samples(FLAT), scores)
 
 
-@pytest.mark.parametrize("name", DEEP)
+@pytest.mark.parametrize("name", OF_ROWS)
 def test_one_image_alone_is_refused_by_fit_as_well(name):
     with pytest.raises(ValueError, match=r"of one row, as input_shape says.*X\[None\]"):
         of_images(name, input_shape=(3, 8, 10)).fit(IMAGES[0])
 
 
-@pytest.mark.parametrize("name", DEEP)
+@pytest.mark.parametrize("name", OF_ROWS)
 def test_flat_rows_and_shaped_ones_may_be_mixed(name):
     told = of_images(name, input_shape=[3, 8, 10])
     models = [told.fit(FLAT, Y), clone(told).fit(IMAGES, Y), of_images(name).fit(IMAGES, Y)]
@@ -294,7 +295,7 @@ def test_default_networks_name_both_readings(name):
         quick(name).fit(VIDEOS, Y)
 
 
-@pytest.mark.parametrize("name", [name for name in DEEP if name not in TAKE_ANY])
+@pytest.mark.parametrize("name", [name for name in OF_ROWS if name not in TAKE_ANY])
 def test_methods_of_images_say_how_to_make_some(name):
     with pytest.raises(ValueError, match=r"images \(n, channels.*Write X\[:, None\]"):
         quick(name).fit(TOKENS, Y)
@@ -302,7 +303,7 @@ def test_methods_of_images_say_how_to_make_some(name):
         quick(name).fit(VIDEOS, Y)
 
 
-@pytest.mark.parametrize("name", [name for name in DEEP if name not in WANT_MAPS])
+@pytest.mark.parametrize("name", [name for name in OF_ROWS if name not in WANT_MAPS])
 def test_a_detector_of_flat_rows_takes_any_shape_of_them(name):
     detector = quick(name).fit(FLAT, Y)
     for rows in (IMAGES, np.moveaxis(IMAGES, 1, -1).reshape(40, 8, 30)):

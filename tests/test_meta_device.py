@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_leaves
 from skdeepad import Compute, engine
 from skdeepad.callbacks import FitObserver
 from skdeepad.detectors.agad import AdversarialObjective
+from skdeepad.detectors.cvdd import ContextObjective
 from skdeepad.detectors.deep_svdd import SoftBoundaryObjective
 from skdeepad.engine import Objective, Rows, Stage, Training, loop
 from skdeepad.engine.loop import TurnOptimizer
@@ -24,7 +25,10 @@ from skdeepad.engine.objective import tensors_of
 from skdeepad.engine.single import Single
 from skdeepad.engine.stack import Stack
 
-pytestmark = pytest.mark.filterwarnings("ignore::skdeepad.LabelWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::skdeepad.LabelWarning"),
+    pytest.mark.filterwarnings("ignore:X is a table, and CVDD takes"),
+]
 
 META = torch.device("meta")
 X, Y = table(40)
@@ -51,7 +55,8 @@ class OneDevice(TorchDispatchMode):
 def models(monkeypatch):
     """Allow what is copied to the host between epochs, and nothing else; collect what is trained.
 
-    Copied are an epoch's losses, those of held-out rows, and what two detectors decide by.
+    Copied are an epoch's losses, those of held-out rows, and what three detectors decide by, one of
+    them before the first step.
     """
     made, taken = [], []
     for kind in (Single, Stack):
@@ -73,6 +78,7 @@ def models(monkeypatch):
     monkeypatch.setattr(loop, "held_out_loss", lambda objective, rows: 0.0)
     monkeypatch.setattr(AdversarialObjective, "after_epoch", lambda *args: ("discriminator_loss",))
     monkeypatch.setattr(SoftBoundaryObjective, "finish", lambda *args: None)
+    monkeypatch.setattr(ContextObjective, "start", lambda *args: None)
     yield made
     assert taken  # these were the steps
 
@@ -153,6 +159,14 @@ def test_augmented_images_and_synthetic_anomalies_are_too(name, models):
     detectors = [quick(name, random_state=seed, device="meta", **params) for seed in range(2)]
     n_stages = train_on_meta(detectors, IMAGES, None)
     assert_all_on_meta(models, 2, n_stages)
+
+
+def test_texts_of_ids_are_too(models):
+    ids = np.random.default_rng(0).integers(0, 30, (40, 6))
+    vectors = np.vstack([np.zeros(8), np.random.default_rng(1).normal(size=(29, 8))])
+    params = {"n_epochs": 2, "device": "meta", "vectors": vectors}
+    detectors = [quick("CVDD", random_state=seed, **params) for seed in range(2)]
+    assert_all_on_meta(models, 2, train_on_meta(detectors, ids, None))
 
 
 def test_streamed_rows_are_too(models):

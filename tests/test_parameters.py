@@ -33,6 +33,7 @@ from skdeepad.engine import Stage
 from skdeepad.networks import MLP
 
 pytestmark = [
+    pytest.mark.filterwarnings("ignore:X is a table, and CVDD takes"),
     pytest.mark.filterwarnings("ignore:.*does not learn from labels:skdeepad.LabelWarning"),
     pytest.mark.filterwarnings("ignore:.*learns from labeled anomalies:skdeepad.LabelWarning"),
     pytest.mark.filterwarnings("ignore:SSAD stopped after"),  # as max_iter and tol are to do
@@ -163,6 +164,13 @@ CHANGES = {
     "n_estimators": ({}, [1, 4]),
     "bootstrap": ({}, [True]),
     "combination": ({}, ["max", "rank-mean"]),
+    "CVDD.combination": ({}, ["min", 0, 2]),
+    "CVDD.input_shape": ({}, [(4, 4), (2, 8)]),
+    "n_contexts": ({}, [1, 5]),
+    "attention_size": ({"input_shape": (4, 4)}, [10]),
+    "orthogonality": ({}, [0.0, 10.0]),
+    "alphas": ({}, [(1.0,), (0.0, 1.0)]),
+    "CVDD.n_epochs": ({}, [3]),
 }
 
 # The same, for values that must not change the model.
@@ -182,6 +190,7 @@ KEEPS = {
     "pretrain_lr": ({"pretrain": False}, [1e-2]),
     "decoder": ({"pretrain": False}, [PlainDecoder]),
     "clip_grad_norm": ({}, [1e9]),
+    "CVDD.clip_grad_norm": ({"clip_grad_norm": None}, [1e9]),
     "lr_schedule": ({"lr_schedule": "constant"}, [lambda progress: 1.0]),
     "nu": ({"objective": "one-class"}, [0.5]),
     "radius_every": ({"objective": "one-class"}, [2, "batch"]),
@@ -204,7 +213,7 @@ KEEPS = {
 }
 
 # Shown elsewhere, here or in a detector's own file.
-APART = {"cache_size", "likelihood", "max_models"}
+APART = {"cache_size", "likelihood", "max_models", "random_texts", "vectors"}
 
 INVALID = {
     "pretrain_n_epochs": [0, -1, 1.5, "many", None],
@@ -244,6 +253,10 @@ INVALID = {
     "max_iter": [-2, 1.5, None],
     "n_estimators": [0, 2.5, None],
     "max_models": [0, 2.5, "auto"],
+    "n_contexts": [0, 2.5, None],
+    "CVDD.combination": [-1, 0.5, "max", None],
+    "attention_size": [0, 2.5, None],
+    "orthogonality": [-1, np.nan, None],
 }
 INVALID_OTHERS = {
     "network": [3, "MLP", [8, 4]],
@@ -271,6 +284,9 @@ INVALID_OTHERS = {
     "generator": [3, "vgg", None],
     "model": ["M1", 2, None],
     "likelihood": ["poisson", None],
+    "alphas": [0.1, "auto", None],
+    "random_texts": ["yes", None],
+    "vectors": [3, "glove.txt", StandardScaler()],
 }
 
 
@@ -500,7 +516,7 @@ def changed(cls):
             case(cases, cls, parameter) or ({}, []) for cases in (CHANGES, KEEPS)
         )
         candidates = [
-            value for value in (*one, *other, True) if repr(value) != repr(default.default)
+            value for value in (*one, *other, True, False) if repr(value) != repr(default.default)
         ]
         values[parameter] = candidates[0]
     return cls(**values), values

@@ -59,7 +59,7 @@ class WordVectors(TransformerMixin, Parametrized):
     words of fewer than `min_length` letters are left out. "Don't" is "do" and "n't", "Ann's" is
     "Ann" and "s", as in the vocabularies of pretrained vectors. Words that have no vector are left
     out then, and told of in `unknown_share_`. With the vectors :math:`h_1, \dots, h_l` of the
-    others, in the text's order, `output` is
+    others, less the mean vector of all words if `center` is, and in the text's order, `output` is
 
     - "sequence": :math:`(h_1, \dots, h_l, 0, \dots, 0)`, rows of zeros filling up to `n_tokens_`;
     - "ids": their places in `vectors_`, which is a matrix, 0 filling up. ``vectors_[ids]`` is
@@ -116,7 +116,9 @@ class WordVectors(TransformerMixin, Parametrized):
     The baseline of [1]_, a one-class SVM with a cosine kernel, is::
 
         make_pipeline(
-            WordVectors(vectors, output="mean"), Normalizer(), OneClassSVM(kernel="linear")
+            WordVectors(vectors, output="mean", center=False),
+            Normalizer(),
+            OneClassSVM(kernel="linear"),
         )
 
     A file is read in every ``fit``. Where there are many, as in a search, read it once::
@@ -132,13 +134,15 @@ class WordVectors(TransformerMixin, Parametrized):
     .. [1] Ruff et al., "Self-Attentive, Multi-Context One-Class Classification for Unsupervised
        Anomaly Detection on Text", ACL 2019; Ruff, "Deep One-Class Learning", TU Berlin, 2021,
        section 3.2.
+    .. [2] Mu and Viswanath, "All-but-the-Top: Simple and Effective Postprocessing for Word
+       Representations", ICLR 2018.
 
     Examples
     --------
     >>> from skdeepad import WordVectors
     >>> vectors = {"cat": [1.0, 0.0], "dog": [0.0, 1.0], "sleeps": [1.0, 1.0]}
     >>> texts = ["The cat sleeps.", "A DOG!"]
-    >>> transformer = WordVectors(vectors).fit(texts)
+    >>> transformer = WordVectors(vectors, center=False).fit(texts)
     >>> transformer.transform(texts)
     array([[[1., 0.],
             [1., 1.]],
@@ -149,7 +153,7 @@ class WordVectors(TransformerMixin, Parametrized):
     >>> WordVectors(vectors, output="ids").fit_transform(texts)
     array([[1, 3],
            [2, 0]], dtype=int32)
-    >>> WordVectors(vectors, output="mean").fit_transform(texts)
+    >>> WordVectors(vectors, output="mean", center=False).fit_transform(texts)
     array([[1. , 0.5],
            [0. , 1. ]], dtype=float32)
     """
@@ -193,6 +197,14 @@ class WordVectors(TransformerMixin, Parametrized):
         constraint=[Interval(Integral, 1, None, closed="left"), None],
         doc="""Known words that a row of "sequence" or "ids" holds at most: of longer texts the
             first. None: as many as the longest training text has.""",
+    )
+
+    center: bool = parameter(
+        default=True,
+        constraint=["boolean"],
+        doc="""Whether the mean vector of all words that a text can have, each counted once, is
+            subtracted from theirs, if there are two or more. Pretrained vectors share a direction,
+            which makes all cosines alike [2]_.""",
     )
 
     def fit(self, X: Any, y: Any = None) -> Self:
@@ -302,6 +314,8 @@ class WordVectors(TransformerMixin, Parametrized):
                 f"whose words are among those of vectors, such as {', '.join(words[1:4])}. See "
                 "that both have one language, and one way to write words."
             )
+        if self.center and len(words) > 2:
+            vectors[1:] -= vectors[1:].mean(axis=0)
         self.words_, self.vectors_ = words, vectors
         self._prepare, self._index = prepare, index
         self.unknown_share_ = found.n_unknown / found.n_words

@@ -1,7 +1,9 @@
 """Network architectures, and how one is chosen and built for an input shape."""
 
 from skdeepad.networks._adversarial import Discriminator, UNet, encoder_decoder
+from skdeepad.networks._attention import SelfAttention
 from skdeepad.networks._build import (
+    build_attention,
     build_decoder,
     build_discriminator,
     build_encoder,
@@ -30,8 +32,10 @@ __all__ = [
     "Field",
     "Frozen",
     "LeNet",
+    "SelfAttention",
     "Squash",
     "UNet",
+    "build_attention",
     "build_decoder",
     "build_discriminator",
     "build_encoder",

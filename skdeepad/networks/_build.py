@@ -13,6 +13,7 @@ from torch import nn
 
 from skdeepad.engine import borrowed_global_rng, private_generator
 from skdeepad.networks._adversarial import Discriminator, UNet, encoder_decoder
+from skdeepad.networks._attention import SelfAttention
 from skdeepad.networks._fcn import fcn_cifar10, fcn_fashion_mnist, fcn_imagenet, fcn_table
 from skdeepad.networks._lenet import LeNet
 from skdeepad.networks._look import code_size, probe
@@ -238,6 +239,26 @@ def build_discriminator(input_shape: Sequence[int], seed: int) -> nn.Module:
         Maps (n, *input_shape) to logits (n,) and features (n, d); on the CPU.
     """
     return _from_own(lambda: Discriminator(input_shape), seed)
+
+
+def build_attention(
+    vector_size: int, attention_size: int, n_heads: int, seed: int
+) -> SelfAttention:
+    """Build a :class:`SelfAttention` for word vectors of a size.
+
+    Parameters
+    ----------
+    vector_size, attention_size, n_heads : int
+        As there.
+    seed : int
+        Of the weights.
+
+    Returns
+    -------
+    SelfAttention
+        Maps texts (n, l, vector_size) to (n, n_heads, vector_size); on the CPU.
+    """
+    return _from_own(lambda: SelfAttention(vector_size, attention_size, n_heads), seed)
 
 
 def build_head(size: int, seed: int, outputs: int = 1) -> nn.Sequential:

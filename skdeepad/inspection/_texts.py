@@ -1,0 +1,281 @@
+"""Texts with their words shaded by weight."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
+    from matplotlib.figure import Figure
+
+# Line height and margin, in sizes of the font.
+_LINE = 1.7
+_MARGIN = 1.0
+_DARKEST = 0.75
+"""Share of the color map that is used, so that black letters can be read on it."""
+
+
+class TextDisplay:
+    """Texts, one below the other, their words shaded by weight.
+
+    Use :meth:`from_estimator` or :meth:`from_weights`. In a notebook the display shows itself as
+    HTML, for which Matplotlib is not needed; :meth:`plot` makes a figure. The heaviest word of each
+    text is darkest: weights of different texts are not compared.
+
+    Parameters
+    ----------
+    tokens : list of list of str
+        Words of each text.
+    weights : array-like of shape (n_texts, n_words)
+        Weight of each word, at least 0. It may have more columns than a text has words; what is
+        beyond is left out.
+    titles : list of str, default=None
+        What is written above each text. None: nothing.
+
+    Attributes
+    ----------
+    figure_ : matplotlib.figure.Figure
+        The figure, once :meth:`plot` has drawn one.
+    ax_ : matplotlib.axes.Axes
+        Its axes.
+
+    Raises
+    ------
+    ValueError
+        If the numbers of texts or words do not fit together, or weights are negative or not finite.
+
+    See Also
+    --------
+    CVDD : A detector that weighs words.
+
+    Examples
+    --------
+    >>> from skdeepad import TextDisplay
+    >>> display = TextDisplay.from_weights([["warm", "sunny", "day"]], [[0.2, 0.7, 0.1]])
+    >>> display.plot().figure_.axes[0].texts[1].get_text()
+    'sunny'
+    """
+
+    def __init__(
+        self,
+        tokens: Sequence[Sequence[str]],
+        weights: Any,
+        *,
+        titles: Sequence[str] | None = None,
+    ) -> None:
+        self.tokens: list[list[str]] = [list(words) for words in tokens]
+        self.weights: list[NDArray[np.float64]] = [
+            np.asarray(of_text, dtype=np.float64) for of_text in weights
+        ]
+        self.titles: list[str] | None = None if titles is None else list(titles)
+        n = len(self.tokens)
+        of_others = {"weights": len(self.weights), "titles": n if titles is None else len(titles)}
+        for name, count in of_others.items():
+            if count != n:
+                raise ValueError(f"{name} must be of the {n} texts of tokens; got {count}.")
+        for number, (words, of_text) in enumerate(zip(self.tokens, self.weights, strict=True)):
+            if of_text.ndim != 1 or len(of_text) < len(words):
+                raise ValueError(
+                    f"Text {number} has {len(words)} words, and weights of shape {of_text.shape}: "
+                    "expected at least one weight a word."
+                )
+            if not (np.isfinite(of_text) & (of_text >= 0)).all():
+                raise ValueError(f"Weights of text {number} must be finite and at least 0.")
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        *,
+        tokens: Sequence[Sequence[str]] | None = None,
+        context: int | None = None,
+    ) -> Self:
+        """Show by which words a fitted :class:`CVDD` compares texts with a context.
+
+        Parameters
+        ----------
+        estimator : CVDD or Pipeline
+            Fitted detector, or a pipeline of a :class:`~skdeepad.features.WordVectors` and one.
+        X : array-like
+            Texts, or word vectors or ids of them, as for its ``fit``.
+        tokens : list of list of str, default=None
+            Words of each text. None: X holds texts.
+        context : int, default=None
+            Number of the context. None: each text's nearest.
+
+        Returns
+        -------
+        TextDisplay
+            The display; the score is each text's title.
+
+        Raises
+        ------
+        TypeError
+            If the estimator has no ``attention``.
+        ValueError
+            If the words are not known.
+        """
+        detector, features = estimator, X
+        steps = [step for _, step in getattr(estimator, "steps", [])]
+        if steps:
+            detector, features = steps[-1], estimator[:-1].transform(X)
+        if not hasattr(detector, "attention"):
+            raise TypeError(
+                "TextDisplay.from_estimator draws what attention(X) of a fitted CVDD gives; "
+                f"{type(detector).__name__} has no such method. Pass a CVDD, a pipeline that ends "
+                "with one, or weights of your own to from_weights."
+            )
+        if tokens is None:
+            tokenizers = [step for step in steps[:1] if hasattr(step, "tokenize")]
+            tokenizers += [getattr(detector, "word_vectors_", None)] * (not tokenizers)
+            if tokenizers[0] is None:
+                raise ValueError(
+                    "X holds numbers, and the words that they stand for are not known: expected "
+                    "tokens=, a list of words for each text. Pass WordVectors.tokenize(texts)."
+                )
+            tokens = tokenizers[0].tokenize(X)
+        distances = detector.context_scores(features)
+        chosen = distances.argmin(axis=1) if context is None else np.full(len(distances), context)
+        weights = detector.attention(features)[np.arange(len(chosen)), :, chosen]
+        scores = -detector.score_samples(features)
+        titles = [
+            f"score {score:.3g}, context {number}"
+            for score, number in zip(scores, chosen, strict=True)
+        ]
+        return cls(tokens, weights, titles=titles)
+
+    @classmethod
+    def from_weights(
+        cls,
+        tokens: Sequence[Sequence[str]],
+        weights: Any,
+        *,
+        titles: Sequence[str] | None = None,
+    ) -> Self:
+        """Show given weights.
+
+        Parameters
+        ----------
+        tokens : list of list of str
+            Words of each text.
+        weights : array-like of shape (n_texts, n_words)
+            Weight of each word, at least 0.
+        titles : list of str, default=None
+            What is written above each text.
+
+        Returns
+        -------
+        TextDisplay
+            The display.
+        """
+        return cls(tokens, weights, titles=titles)
+
+    def plot(
+        self, *, cmap: str | Colormap = "Reds", width: float = 7.0, fontsize: float = 10.0
+    ) -> Self:
+        """Draw all texts in a new figure.
+
+        Parameters
+        ----------
+        cmap : str or matplotlib Colormap, default="Reds"
+            Colors of the words, from no weight on.
+        width : float, default=7.0
+            Width of the figure in inches; its height is what the texts need.
+        fontsize : float, default=10.0
+            Size of the letters in points.
+
+        Returns
+        -------
+        TextDisplay
+            The display itself.
+        """
+        from sklearn.utils._optional_dependencies import check_matplotlib_support
+
+        check_matplotlib_support(f"{type(self).__name__}.plot")
+        import matplotlib.pyplot as plt
+
+        placed = list(self._placed(72 * width / fontsize - 2 * _MARGIN, fontsize))
+        n_lines = 1 + max((line for *_, line in placed), default=0)
+        height = n_lines * _LINE + 2 * _MARGIN
+        figure = plt.figure(figsize=(width, height * fontsize / 72))
+        axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+        # Coordinates are in sizes of the font.
+        axes.set(xlim=(0, 72 * width / fontsize), ylim=(height, 0))
+        axes.axis("off")
+        colors = plt.get_cmap(cmap)
+        for word, share, left, length, line in placed:
+            middle = _MARGIN + (line + 0.5) * _LINE
+            _draw_word(axes, word, _MARGIN + left, middle, length, fontsize, share, colors)
+        self.figure_: Figure = figure
+        self.ax_: Axes = axes
+        return self
+
+    def _shares(self) -> Iterator[tuple[str, list[tuple[str, float]]]]:
+        """Yield each text's title, and its words with their shares of the heaviest one's weight."""
+        titles = self.titles or [""] * len(self.tokens)
+        for title, words, weights in zip(titles, self.tokens, self.weights, strict=True):
+            largest = weights.max(initial=0.0) or 1.0
+            yield title, list(zip(words, weights / largest, strict=False))
+
+    def _placed(
+        self, width: float, fontsize: float
+    ) -> Iterator[tuple[str, float | None, float, float, int]]:
+        """Yield words, shares (None: a title's), places from the left, lengths and lines."""
+        from matplotlib.textpath import TextPath
+
+        def length(word: str) -> float:
+            return float(TextPath((0, 0), word, size=fontsize).get_extents().width) / fontsize
+
+        line = 0
+        for title, words in self._shares():
+            if title:
+                yield title, None, 0.0, length(title), line
+                line += 1
+            left = 0.0
+            for word, share in words:
+                wide = length(word)
+                if left and left + wide > width:
+                    line, left = line + 1, 0.0
+                yield word, share, left, wide, line
+                left += wide + 0.6
+            line += 2
+
+    def _repr_html_(self) -> str:
+        """Return the texts as HTML, for notebooks."""
+        blocks = []
+        for title, words in self._shares():
+            spans = " ".join(
+                f'<span style="background: rgba(214, 39, 40, {_DARKEST * share:.3f})">'
+                f"{escape(word)}</span>"
+                for word, share in words
+            )
+            blocks.append(f"<p><b>{escape(title)}</b><br>{spans}</p>")
+        return "\n".join(blocks)
+
+
+def _draw_word(
+    axes: Axes,
+    word: str,
+    left: float,
+    middle: float,
+    length: float,
+    fontsize: float,
+    share: float | None,
+    colors: Colormap,
+) -> None:
+    from matplotlib.patches import Rectangle
+
+    if share is not None:
+        color = colors(_DARKEST * share)
+        corner = left - 0.2, middle - 0.65
+        axes.add_patch(Rectangle(corner, length + 0.4, 1.3, color=color, linewidth=0))
+    style = "bold" if share is None else "normal"
+    # A dollar sign is one, and not the beginning of a formula.
+    axes.text(left, middle, word, size=fontsize, va="center", weight=style, parse_math=False)
