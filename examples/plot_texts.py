@@ -13,11 +13,13 @@ It takes about half a minute on two cores.
 # %%
 # Texts
 # -----
-# What is installed documents itself: of each library we take what its classes and functions say.
+# What is installed documents itself: of each library we take what its classes and functions say of
+# themselves before they list their parameters.
 
 import importlib
 import inspect
 import pkgutil
+import re
 import warnings
 from pathlib import Path
 
@@ -34,7 +36,7 @@ from skdeepad import CVDD, TextDisplay, WordVectors
 
 
 def documentation(name):
-    """Return what the public classes and functions of a library's modules say of themselves."""
+    """Return the descriptions of the public classes and functions of a library's modules."""
     library = importlib.import_module(name)
     found = {}
     for module in [name, *(f"{name}.{sub.name}" for sub in pkgutil.iter_modules(library.__path__))]:
@@ -48,7 +50,8 @@ def documentation(name):
                 continue
         for key, value in members.items():
             text = inspect.getdoc(value) if callable(value) else None
-            if not key.startswith("_") and text and len(text) > 300:
+            text, *_ = re.split(r"\n(?:Parameters|Args|Example)", text or "")
+            if not key.startswith("_") and len(text) > 150:
                 found.setdefault(text)
     return list(found)
 
