@@ -22,6 +22,7 @@ from skdeepad.inputs import (
     on_host,
     refuse_lossy,
     refuse_masked,
+    told_of_columns,
     warn_of_channels_last,
     warn_of_scales,
 )
@@ -359,9 +360,10 @@ class BaseDetector(OutlierMixin, Parametrized):
 
     def _converted(self, X: Any, reset: bool) -> NDArray[Any]:
         """Return a table as an array of numbers, or say what is wrong with it."""
-        rows: NDArray[Any] = validate_data(
-            self, X, reset=reset, dtype=self._dtype, order="C", ensure_min_samples=1 + reset
-        )
+        with told_of_columns(X):
+            rows: NDArray[Any] = validate_data(
+                self, X, reset=reset, dtype=self._dtype, order="C", ensure_min_samples=1 + reset
+            )
         return rows
 
     def _check_input_shape(self, rows: NDArray[Any]) -> None:
@@ -518,6 +520,15 @@ class WrappingDetector(BaseDetector):
     """
 
     _wants_scaled_rows = False
+
+    def _validate_params(self) -> None:
+        for name, value in self.get_params().items():
+            if name.endswith("__novelty") and value is False:
+                raise ValueError(
+                    "LocalOutlierFactor with novelty=False judges its training rows alone: "
+                    f"expected a detector with score_samples for new rows. Pass {name}=True."
+                )
+        super()._validate_params()
 
     def _refuse_lossy(self, X: Any) -> None:
         refuse_masked(X, "X")

@@ -315,13 +315,16 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
         """Return what is to be trained, one after the other."""
         seeds = draw_seeds(self.random_state, _SEEDS)
         y = rows.labels().numpy()
-        stages = self._stages(seeds, y)
+        what = f"The model of {type(self).__name__} for rows of shape {self.input_shape_}"
+        with engine.told_of_memory(what, "use a smaller network"):
+            stages = self._stages(seeds, y)
+            for stage in stages:
+                stage.objective.to(self.device_)
         _check_last(stages[-1].objective)
         training, held_out = self._split(stages, y, seeds["split"])
         observer.expects(len(stages))
         trainings: list[Training] = []
         for stage in stages:
-            stage.objective.to(self.device_)
             rows_in = _of_stage(stage, rows, training)
             if len(rows_in) < 2:
                 raise ValueError(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from numbers import Real
 from typing import Any
 
@@ -21,11 +23,16 @@ def on_host(values: Any) -> Any:
     """Turn a torch tensor into a NumPy array, and leave everything else as it is."""
     if not (hasattr(values, "detach") and hasattr(values, "cpu")):
         return values
-    values = values.detach().cpu()
     # NumPy has no bfloat16, and half precision is too coarse for what comes next.
-    return (
-        values.float() if values.is_floating_point() and values.itemsize < 4 else values
-    ).numpy()
+    coarse = values.is_floating_point() and values.itemsize < 4
+    try:
+        values = values.detach().cpu()
+        return (values.float() if coarse else values).numpy()
+    except (TypeError, RuntimeError) as error:
+        raise TypeError(
+            f"A tensor of {values.dtype} and layout {values.layout} on {values.device} cannot "
+            f"become an array: expected a dense one of numbers. torch said: {error}"
+        ) from error
 
 
 def as_table(X: Any) -> tuple[Any, tuple[int, ...] | None]:
@@ -47,6 +54,8 @@ def as_table(X: Any) -> tuple[Any, tuple[int, ...] | None]:
     ------
     ValueError
         If X is a list of arrays of several shapes.
+    TypeError
+        If X holds no rows that can be put together, as a generator or a DataLoader.
 
     Examples
     --------
@@ -57,6 +66,13 @@ def as_table(X: Any) -> tuple[Any, tuple[int, ...] | None]:
     ((2, 192), (3, 8, 8))
     """
     X = on_host(X)
+    rows = hasattr(X, "shape") or hasattr(X, "__array__") or isinstance(X, Sequence | Real)
+    if not rows or isinstance(X, str):
+        raise TypeError(
+            f"X is a {type(X).__name__}: expected an array, a data frame, a tensor, or a list of "
+            "rows. Put its rows together first, for example by torch.stack for a Dataset of torch, "
+            "or collect() for a LazyFrame."
+        )
     if isinstance(X, list | tuple) and len(X) and len(_shape(X[0])) > 1:
         X = _stacked(X)
     shape = tuple(getattr(X, "shape", ()))
@@ -104,7 +120,13 @@ def refuse_lossy(values: Any, name: str) -> None:
         If values are masked, or are dates, or columns of text or dates.
     """
     refuse_masked(values, name)
-    if getattr(getattr(values, "dtype", None), "kind", None) in ("m", "M"):
+    kind = getattr(getattr(values, "dtype", None), "kind", None)
+    if kind == "V":
+        raise ValueError(
+            f"X is an array of records ({values.dtype}): expected one of numbers. Turn it into one "
+            "by numpy.lib.recfunctions.structured_to_unstructured(X)."
+        )
+    if kind in ("m", "M"):
         raise ValueError(
             f"X holds dates or times ({values.dtype}): expected numbers. Turn them into features, "
             "for example seconds since a start, the hour, the day of the week."
@@ -112,28 +134,62 @@ def refuse_lossy(values: Any, name: str) -> None:
     if not (hasattr(values, "columns") and hasattr(values, "dtypes")):
         return
     kinds = zip(values.columns, map(str, values.dtypes), strict=True)
-    strange = {
-        str(name): kind
+    columns = values.iloc if hasattr(values, "iloc") else values
+    strange = [
+        f"{name!r} ({kind})"
         for number, (name, kind) in enumerate(kinds)
-        if re.match(r"(?i)(date|time|duration|str|object|categ|enum|utf8)", kind)
-        and not _holds_numbers(values.iloc if hasattr(values, "iloc") else values, number)
-    }
+        if not re.match(r"(?i)(u?int\d|float|double|bool|complex)", kind)
+        and not _holds_numbers(columns[:, number])
+    ]
     if strange:
-        listed = ", ".join(f"{column!r} ({kind})" for column, kind in list(strange.items())[:5])
-        raise ValueError(
-            f"X has columns that are no numbers, could not convert: {listed}. Encode them, for "
-            "example by a ColumnTransformer with OneHotEncoder for text and a FunctionTransformer "
-            "for dates."
-        )
+        raise ValueError(_no_numbers(strange))
 
 
-def _holds_numbers(columns: Any, number: int) -> bool:
+@contextmanager
+def told_of_columns(X: Any) -> Iterator[None]:
+    """Name the columns that cannot be read as numbers, where the conversion within fails.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+        What is converted.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As what is within.
+    """
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        if not re.search("could not convert|argument must be|array element", str(error)):
+            raise
+        table = np.array(X, dtype=object)
+        strange = [
+            f"{number} (such as {column[0]!r:.40})"
+            for number, column in enumerate(table.T if table.ndim == 2 else ())
+            if not _holds_numbers(column)
+        ]
+        if not strange:
+            raise
+        raise type(error)(f"{_no_numbers(strange)} ({error})") from error
+
+
+def _holds_numbers(column: Any) -> bool:
     """Tell whether a column of objects can be read as numbers."""
-    column = np.asarray(columns[:, number])
+    column = np.asarray(column)
     try:
         return column.dtype.kind not in "mM" and bool(column.astype(np.float64).size)
     except (TypeError, ValueError):
         return False
+
+
+def _no_numbers(columns: list[str]) -> str:
+    return (
+        f"X has columns that are no numbers, could not convert: {', '.join(columns[:5])}. Encode "
+        "them, for example by a ColumnTransformer with OneHotEncoder for text and a "
+        "FunctionTransformer for dates."
+    )
 
 
 def warn_of_scales(X: NDArray[Any], columns: NDArray[Any], images: bool, in_float32: bool) -> None:
@@ -190,7 +246,8 @@ def _shape(row: Any) -> tuple[int, ...]:
     """Return the shape of a row; of nested lists, that of their first entries."""
     if isinstance(row, list | tuple):
         return (len(row), *_shape(row[0])) if len(row) else (0,)
-    return tuple(getattr(row, "shape", ()))
+    # What has no shape may have one as an array, as an image of PIL.
+    return tuple(row.shape) if hasattr(row, "shape") else np.shape(row)
 
 
 def _stacked(rows: list[Any] | tuple[Any, ...]) -> NDArray[Any]:
@@ -319,11 +376,11 @@ def check_labels(y: Any, n_samples: int, *, for_training: bool = True) -> NDArra
 def _whole_numbers(y: NDArray[Any]) -> NDArray[np.float64]:
     """Return y as floats, or say why it holds no labels."""
     problem = None
-    strange = None if y.dtype.kind in "iuf" else _first_that_is_no_number(y)
-    if isinstance(strange, bool | np.bool_):
+    strange = [] if y.dtype.kind in "iuf" else _no_real_numbers(y)
+    if strange and isinstance(strange[0], bool | np.bool_):
         problem = "booleans"
-    elif strange is not None:
-        problem = f"values such as {strange!r} of type {type(strange).__name__}"
+    elif strange:
+        problem = f"values such as {strange[0]!r} of type {type(strange[0]).__name__}"
     else:
         numbers = y.astype(np.float64)
         if not np.isfinite(numbers).all():
@@ -335,9 +392,9 @@ def _whole_numbers(y: NDArray[Any]) -> NDArray[np.float64]:
     return numbers
 
 
-def _first_that_is_no_number(y: NDArray[Any]) -> Any:
-    """Return the first value that is not a number; scalars of NumPy other than booleans are."""
-    return next((v for v in y if not isinstance(v, Real) or isinstance(v, bool)), None)
+def _no_real_numbers(y: NDArray[Any]) -> list[Any]:
+    """Return the values that are no numbers; scalars of NumPy other than booleans are."""
+    return [value for value in y if not isinstance(value, Real) or isinstance(value, bool)]
 
 
 def _warn_of_other_conventions(numbers: NDArray[np.float64], labels: NDArray[np.int8]) -> None:

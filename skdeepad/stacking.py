@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pickle import PicklingError
 from typing import Any
 
@@ -261,6 +263,18 @@ def why_not_stacked(
     return next(filter(None, map(engine.why_not_together, stages)), None)
 
 
+@contextmanager
+def told_of_killed_process(what: str) -> Iterator[None]:
+    """Say what a process of joblib was doing when it was killed."""
+    try:
+        yield
+    except TerminatedWorkerError as error:
+        raise RuntimeError(
+            f"A process that was fitting {what} was killed, most probably for want of memory: "
+            "lower n_jobs, or the number of models in a stack (max_models)."
+        ) from error
+
+
 def fit_together(
     fits: list[Fit],
     *,
@@ -308,14 +322,9 @@ def fit_together(
     stacks = [stacked[number::n_stacks] for number in range(n_stacks)]
     jobs = [delayed(_each_alone)(part) for part in others]
     jobs += [delayed(_fit_in_stacks)(part, max_models) for part in stacks]
-    try:
+    names = ", ".join(sorted({type(fit.detector).__name__ for fit in fits}))
+    with told_of_killed_process(f"some of {len(fits)} detectors ({names})"):
         all_done = Parallel(n_jobs=n_jobs)(jobs)
-    except TerminatedWorkerError as error:
-        names = ", ".join(sorted({type(fit.detector).__name__ for fit in fits}))
-        raise RuntimeError(
-            f"A process that was fitting some of {len(fits)} detectors ({names}) was killed, most "
-            "probably for want of memory. Lower n_jobs or max_models."
-        ) from error
     for part, done in zip([*others, *stacks], all_done, strict=True):
         for fit, result in zip(part, done, strict=True):
             fit.take(result)

@@ -738,7 +738,7 @@ def test_a_given_network_is_never_trained_in_place(cls):
     [
         ({"network": lambda: linear(np.eye(5))}, r"network cannot take rows of shape \(4,\)"),
         ({"network": lambda: "linear"}, "network must be a torch.nn.Module"),
-        ({"network": nn.Identity}, "no trainable parameter"),
+        ({"network": nn.Identity}, "nothing to train: expected parameters"),
         (
             {"network": lambda: linear(WEIGHTS), "decoder": lambda: linear(np.ones((5, 3)))},
             r"decoder must give back rows of shape \(4,\); it gives \(5,\)",

@@ -16,6 +16,7 @@ from functools import partial
 import joblib
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import sklearn
 import torch
@@ -32,6 +33,7 @@ from sklearn.neighbors import LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import skdeepad
 from skdeepad import (
@@ -47,8 +49,14 @@ from skdeepad import (
     LabelWarning,
 )
 from skdeepad.engine import Batch
-from skdeepad.model_selection import LabeledStratifiedKFold, StackedGridSearchCV, labeled_roc_auc
+from skdeepad.model_selection import (
+    LabeledStratifiedKFold,
+    StackedGridSearchCV,
+    cross_val_anomaly_scores,
+    labeled_roc_auc,
+)
 from skdeepad.model_selection import _stacked_search as stacked_search
+from skdeepad.networks import lenet_mnist
 from skdeepad.stacking import Fit, fit_together
 
 pytestmark = [
@@ -624,20 +632,138 @@ def test_another_default_type_is_refused_before_training():
 # Errors that say what to do
 
 
+def lof(**params):
+    return HybridDetector(make_pipeline(StandardScaler(), LocalOutlierFactor(**params)))
+
+
+class Picture:
+    """An image that is no array, as one of PIL."""
+
+    def __init__(self, pixels):
+        self.pixels = pixels
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.pixels, dtype=dtype)
+
+
+class Rows(nn.Linear):
+    def __init__(self):
+        super().__init__(4, 4, bias=False)
+
+
+class Nothing(Rows):
+    def forward(self, x):
+        return super().forward(x)[:, :0]
+
+
+class Wide(Rows):
+    def forward(self, x):
+        return super().forward(x).expand(2**45, 2, 4).contiguous().sum(0)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: DeepSVDD(**FAST).fit(X, np.r_[0, -np.ones(59)]), "1 row to train on"),
+        (lambda: HybridDetector().fit(X, np.r_[0, -np.ones(59)]), "1 row to train"),
         (lambda: DeepSAD(lr_schedule=lambda p: None, **FAST).fit(X), "it returned None"),
         (lambda: DeepSAD(lr_schedule=lambda p: -1.0, **FAST).fit(X), "it returned -1.0"),
         (lambda: DeepSAD(network=nn.Linear, **FAST).fit(X), "cannot be called with"),
-        (lambda: HybridDetector(LocalOutlierFactor()).fit(X), "Pass novelty=True"),
+        (lambda: DeepSAD(network=nn.Sequential, **FAST).fit(X), "has nothing to train: exp"),
+        (lambda: DeepSAD(network=Rows().double(), **FAST).fit(X), r"network.float\(\)"),
+        (lambda: DeepSAD(network=Nothing, **FAST).fit(X), r"returned \(2, 0\)"),
+        (lambda: DeepSAD(network=lenet_mnist, **FAST).fit(X), r"of three numbers, got \(4,\)"),
+        (lambda: HybridDetector(LocalOutlierFactor()).fit(X), "Pass detector__novelty=True"),
+        (lambda: lof().fit(X), "detector__localoutlierfactor__novelty=True"),
+        (lambda: DeepEnsemble(LocalOutlierFactor()).fit(X), "Pass estimator__novelty=True"),
         (lambda: DeepSAD(input_shape=(1, 2, 3.9)).fit(X), "positive whole numbers"),
+        (lambda: DeepSAD(**FAST).fit(X, [None, "a"] * 30), "None of type NoneType"),
+        (lambda: DeepSAD(**FAST).fit(np.zeros((60, 2), "f8,f8")), "structured_to_unstructured"),
     ],
 )
 def test_errors_say_what_to_do(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    "kind", ["text", "objects", "a list", "dates", "periods", "intervals", "lists"]
+)
+@pytest.mark.parametrize("name", ["DeepSAD", "SSAD"])
+def test_columns_that_are_no_numbers_are_named(name, kind):
+    dates = pd.date_range("2020", periods=60)
+    first = {"dates": [pd.Timestamp(date) for date in dates]}.get(kind, ["x"] * 60)
+    rows = np.array([*zip(first, X[:, 0], strict=True)], dtype=object)
+    given = {
+        "text": rows.astype(str) if kind == "text" else None,
+        "a list": rows.tolist(),
+        "periods": pd.DataFrame({"0": dates.to_period("D"), "b": X[:, 0]}),
+        "intervals": pd.DataFrame({"0": pd.interval_range(0, 60), "b": X[:, 0]}),
+        "lists": pl.DataFrame({"0": [[1.0, 2.0]] * 60, "b": X[:, 0]}),
+    }.get(kind, rows)
+    message = r"are no numbers, could not convert: '?0'? \(.*\)\. Encode"
+    with pytest.raises((ValueError, TypeError), match=message):
+        quick(name).fit(given)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (TensorDataset(torch.zeros(60, 4)), "X is a TensorDataset: expected an array"),
+        (DataLoader(TensorDataset(torch.zeros(60, 4))), "X is a DataLoader"),
+        ((row for row in X), "X is a generator"),
+        ({"a": X[:, 0]}, "X is a dict"),
+        ("rows.csv", "X is a str"),
+        (None, "X is a NoneType"),
+        (torch.zeros(60, 4).to_sparse(), "cannot become an array"),
+        (torch.zeros(60, 4, device="meta"), "cannot become an array"),
+    ],
+)
+def test_what_holds_no_rows_is_refused_by_name(rows, message):
+    with pytest.raises(TypeError, match=message):
+        quick("DeepSAD").fit(rows)
+
+
+def test_images_that_are_no_arrays_are_read():
+    images = np.random.default_rng(0).normal(size=(40, 1, 8, 8))
+    scores = quick("DeepSAD").fit(images).score_samples(images)
+    pictures = [Picture(image) for image in images]
+    assert_array_equal(quick("DeepSAD").fit(pictures).score_samples(pictures), scores)
+
+
+@pytest.mark.parametrize(
+    ("params", "what"),
+    [
+        ({"hidden_layer_sizes": (2**40, 2**40)}, r"The model of DeepSAD for rows of shape \(4,\)"),
+        ({"n_branches": 2**40}, "The model of DeepSAD"),
+        ({"network": lambda: nn.Linear(4, 2**45)}, "The model of DeepSAD"),
+        ({"network": Wide}, r"The network for two rows of shape \(4,\)"),
+    ],
+)
+def test_a_network_too_large_is_a_want_of_memory(params, what):
+    with pytest.raises(MemoryError, match=f"{what}.* does not fit .*torch said"):
+        DeepSAD(**{**FAST, **params}).fit(X)
+
+
+class Killed(DeepSAD):
+    def fit(self, X, y=None):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fit_two(detector):
+    fit_together([Fit(detector, X, Y), Fit(clone(detector), X, Y)], n_jobs=2)
+
+
+def scores_of_folds(detector):
+    cross_val_anomaly_scores(detector, X, Y, cv=2, n_jobs=2)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="processes are not killed so here")
+@pytest.mark.parametrize("how", [fit_two, scores_of_folds])
+def test_a_killed_process_is_told_of_with_the_detector(how):
+    with pytest.raises(RuntimeError, match="A process that was fitting .*Killed.* was killed"):
+        how(Killed(**FAST))
 
 
 def test_want_of_memory_says_of_what(monkeypatch):

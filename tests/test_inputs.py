@@ -124,7 +124,7 @@ def test_all_forms_of_rows_are_the_same(form, rows):
 
 
 def test_tables_are_left_to_scikit_learn():
-    for table in (FLAT, FLAT.tolist(), list(FLAT), None, 3.0, FLAT[0]):
+    for table in (FLAT, FLAT.tolist(), list(FLAT), 3.0, FLAT[0]):
         assert as_table(table) == (table, None) if table is not FLAT else as_table(FLAT)[1] is None
 
 

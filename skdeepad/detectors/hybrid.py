@@ -130,17 +130,14 @@ class HybridDetector(WrappingDetector):
             reseed(part, seed)
         return part
 
-    def _validate_params(self) -> None:
-        if getattr(self.detector, "novelty", True) is False:
-            raise ValueError(
-                f"{type(self.detector).__name__} with novelty=False judges its training rows "
-                "alone: expected a detector with score_samples for new rows. Pass novelty=True."
-            )
-        super()._validate_params()
-
     def _fit(self, X: NDArray[Any], y: NDArray[np.int8]) -> None:
         seeds = draw_seeds(self.random_state, ("autoencoder", "detector", "fit"))
         not_anomalous = y >= 0
+        if not_anomalous.sum() < 2:
+            raise ValueError(
+                "HybridDetector has 1 row to train its autoencoder on, as labeled anomalies are "
+                "left out: expected at least 2. Pass more rows with y >= 0."
+            )
         self.autoencoder_: Any = self._copy_of("autoencoder", seeds["autoencoder"]).fit(
             self._shaped(_safe_indexing(X, np.flatnonzero(not_anomalous))), None
         )

@@ -7,6 +7,7 @@ from skdeepad.engine.runtime import (
     private_generator,
     refuse_other_types,
     resolve_device,
+    told_of_memory,
     undisturbed,
 )
 from skdeepad.engine.scoring import score
@@ -29,6 +30,7 @@ __all__ = [
     "refuse_other_types",
     "resolve_device",
     "score",
+    "told_of_memory",
     "train",
     "train_alone",
     "train_together",

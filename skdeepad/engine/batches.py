@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skdeepad.engine.runtime import told_of_memory
+
 # A slice for scoring holds about this many numbers: on a CPU what its caches hold, on a GPU what
 # keeps it busy.
 _SLICE_NUMBERS = {"cpu": 2**16, "cuda": 2**23, "mps": 2**21}
@@ -83,7 +85,9 @@ class Rows:
         x = _as_tensor(array).view(len(array), *input_shape)
         streamed = not _fits(array.nbytes, device) if stream == "auto" else bool(stream)
         labels = torch.from_numpy(np.zeros(len(x), dtype=np.int8) if y is None else y)
-        return cls(x if streamed else x.to(device), labels, device, streamed)
+        remedy = "pass fewer rows, or compute=Compute(stream=True)"
+        with told_of_memory(f"X of shape {tuple(x.shape)} on {device}", remedy):
+            return cls(x if streamed else x.to(device), labels, device, streamed)
 
     def __len__(self) -> int:
         return len(self.x) if self.index is None else len(self.index)

@@ -186,10 +186,10 @@ def trained_parameters(objective: Objective) -> list[tuple[Turn, dict[str, Tenso
             if parameter.requires_grad and name.startswith(turn.parameters)
         }
         if not named:
+            prefixes = " or ".join(f"{each}*" for each in turn.parameters if each)
             raise ValueError(
-                f"{type(objective).__name__} has no trainable parameter whose name begins with one "
-                f"of {turn.parameters}: expected at least one. Give it a network with parameters "
-                "that require gradients."
+                f"{type(objective).__name__} has nothing to train{prefixes and f' in {prefixes}'}: "
+                "expected parameters that require a gradient. Give it a network that has some."
             )
         found.append((turn, named))
     names = [name for _, named in found for name in named]

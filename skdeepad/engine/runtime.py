@@ -148,18 +148,23 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
+# On a CPU torch has no class of its own for a want of memory.
+_WANT_OF_MEMORY = "out of memory", "not enough memory", "allocate", "size calculation overflowed"
+
+
 @contextmanager
-def told_of_memory(what: str) -> Iterator[None]:
+def told_of_memory(
+    what: str, remedy: str = "use smaller batches, fewer models, or a smaller network"
+) -> Iterator[None]:
     """Raise a MemoryError that says what needed the memory, in place of torch's errors."""
     try:
         yield
-    except RuntimeError as error:  # on a CPU torch has no class of its own for it
+    except RuntimeError as error:
         text = str(error)
-        if not any(part in text for part in ("out of memory", "not enough memory", "allocate")):
+        if not any(part in text for part in _WANT_OF_MEMORY):
             raise
         raise MemoryError(
-            f"{what} does not fit into memory: use smaller batches, fewer models, or a smaller "
-            f"network. torch said: {text.splitlines()[0]}"
+            f"{what} does not fit into memory: {remedy}. torch said: {text.splitlines()[0]}"
         ) from error
 
 

@@ -23,6 +23,7 @@ from skdeepad.model_selection._splitters import (
     n_rows,
     train_and_test,
 )
+from skdeepad.stacking import last_step, told_of_killed_process
 
 _SCALES = ("raw", "rank")
 
@@ -135,9 +136,10 @@ def cross_val_anomaly_scores(
         )
     X, y, groups = indexable(X, y, groups)
     folds = _list_folds(cv, X, y, groups)
-    fold_scores = Parallel(n_jobs=n_jobs, verbose=verbose)(
-        delayed(_fit_and_score)(clone(estimator), X, y, train, test) for train, test in folds
-    )
+    with told_of_killed_process(f"{type(last_step(estimator)).__name__} to a fold"):
+        fold_scores = Parallel(n_jobs=n_jobs, verbose=verbose)(
+            delayed(_fit_and_score)(clone(estimator), X, y, train, test) for train, test in folds
+        )
     if scale == "rank":
         fold_scores = [(rankdata(scores) - 0.5) / len(scores) for scores in fold_scores]
     return _mean_by_row(n_rows(X), [test for _, test in folds], fold_scores)

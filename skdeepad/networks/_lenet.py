@@ -46,6 +46,11 @@ class LeNet(nn.Module):
         bias: bool = False,
     ) -> None:
         super().__init__()
+        if len(input_shape) != 3:
+            raise ValueError(
+                "LeNet takes images (channels, height, width): expected an input_shape of three "
+                f"numbers, got {tuple(input_shape)}. Use an MLP for tables."
+            )
         channels, height, width = input_shape
         if min(height, width) < 2 ** len(filters):
             raise ValueError(

@@ -9,6 +9,8 @@ from functools import partial
 import torch
 from torch import nn
 
+from skdeepad.engine import told_of_memory
+
 # With a bound that is not 0: a unit saturated there stands in for a bias.
 _BOUNDED = (
     nn.Sigmoid,
@@ -105,19 +107,25 @@ def probe(network: nn.Module, input_shape: Sequence[int], role: str) -> torch.Si
     """Return the shape of one row of output, from a pass of zeros in eval mode."""
     training = network.training
     try:
-        output = network.eval()(torch.zeros(2, *input_shape))
+        with told_of_memory(f"The {role} for two rows of shape {tuple(input_shape)}"):
+            output = network.eval()(torch.zeros(2, *input_shape))
+    except MemoryError:
+        raise
     except Exception as error:
+        remedy = "Give it an input layer of that shape, or pass input_shape to the detector"
+        if "dtype" in str(error):
+            remedy = f"Make its weights float32, by {role}.float()"
         raise ValueError(
-            f"The {role} cannot take rows of shape {tuple(input_shape)}: {error} Give it an input "
-            "layer of that shape, or pass input_shape to the detector."
+            f"The {role} cannot take rows of shape {tuple(input_shape)}: {error}. {remedy}."
         ) from error
     finally:
         network.train(training)
-    if not isinstance(output, torch.Tensor) or output.dim() < 2 or len(output) != 2:
+    rows = isinstance(output, torch.Tensor) and output.dim() > 1 and len(output) == 2
+    if not rows or not output.numel():
         came = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
         raise ValueError(
-            f"The {role} must return one tensor with a row for each row it is given, so of shape "
-            f"(2, ...) for 2 rows; it returned {came}. Change what its forward returns."
+            f"The {role} must return one tensor with a row of numbers for each row it is given, so "
+            f"of shape (2, ...) for 2 rows; it returned {came}. Change what its forward returns."
         )
     return output.shape[1:]
 
