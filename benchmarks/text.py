@@ -201,9 +201,10 @@ def tasks(arguments):
     """List the runs; a one-class SVM has no seed."""
     return [
         {"data": group, "method": method, "seed": seed}
+        for seed in arguments.seeds
         for group in arguments.data
         for method in arguments.methods
-        for seed in (arguments.seeds if method in CONTEXTS else arguments.seeds[:1])
+        if method in CONTEXTS or seed == arguments.seeds[0]
     ]
 
 
