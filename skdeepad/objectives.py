@@ -154,14 +154,20 @@ class PreparedObjective(Objective):
 
 
 def _augmented(augment: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    changed = augment(x)
-    if not isinstance(changed, Tensor) or changed.shape != x.shape:
-        came = tuple(changed.shape) if isinstance(changed, Tensor) else type(changed).__name__
-        raise ValueError(
-            f"augment must return a tensor of the shape of its batch, {tuple(x.shape)}; it "
-            f"returned {came}."
-        )
-    return changed
+    changed: object = augment(x)
+    came = type(changed).__name__
+    if isinstance(changed, Tensor):
+        came = f"{tuple(changed.shape)} of {changed.dtype} on {changed.device}, {changed.layout}"
+        alike = changed.shape == x.shape, changed.device == x.device, changed.layout == x.layout
+        if all(alike) and changed.is_floating_point():
+            # On an accelerator the question would hold up every step.
+            if x.device.type != "cpu" or changed.isfinite().all():
+                return changed.to(x.dtype)
+            came = "NaN or infinity, of rows that are finite"
+    raise ValueError(
+        f"augment must return a tensor of the shape of its batch, {tuple(x.shape)}; it returned "
+        f"{came}. Return finite numbers of floating point, where and as the batch is."
+    )
 
 
 class DistanceObjective(PreparedObjective):

@@ -669,6 +669,7 @@ class Wide(Rows):
         (lambda: DeepSAD(lr_schedule=lambda p: None, **FAST).fit(X), "it returned None"),
         (lambda: DeepSAD(lr_schedule=lambda p: -1.0, **FAST).fit(X), "it returned -1.0"),
         (lambda: DeepSAD(network=nn.Linear, **FAST).fit(X), "cannot be called with"),
+        (lambda: DeepSAD(network=torch.relu, **FAST).fit(X), "cannot be called with {}: no sig"),
         (lambda: DeepSAD(network=nn.Sequential, **FAST).fit(X), "has nothing to train: exp"),
         (lambda: DeepSAD(network=Rows().double(), **FAST).fit(X), r"network.float\(\)"),
         (lambda: DeepSAD(network=Nothing, **FAST).fit(X), r"returned \(2, 0\)"),
@@ -684,6 +685,37 @@ class Wide(Rows):
 def test_errors_say_what_to_do(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("augment", "came"),
+    [
+        (lambda x: None, "it returned NoneType"),
+        (lambda x: x[:2], r"it returned \(2, 4\) of torch.float32"),
+        (lambda x: x > 0, r"it returned \(3, 4\) of torch.bool"),
+        (lambda x: x.to("meta"), r"it returned \(3, 4\) of torch.float32 on meta"),
+        (lambda x: x.to_sparse(), "torch.sparse_coo"),
+        (lambda x: x / 0, "NaN or infinity, of rows"),
+        (lambda x: x if len(x) < 4 else x * np.nan, "NaN or infinity, of rows"),
+    ],
+)
+def test_what_augment_returns_is_looked_at(augment, came):
+    with pytest.raises(ValueError, match=f"augment must return .*{came}"):
+        DeepSAD(augment=augment, **FAST).fit(X)
+
+
+def test_augment_may_return_another_precision():
+    plain = DeepSAD(augment=lambda x: x, **FAST).fit(X, Y).score_samples(X)
+    double = DeepSAD(augment=lambda x: x.double(), **FAST).fit(X, Y).score_samples(X)
+    assert_array_equal(double, plain)
+
+
+def test_errors_of_a_users_factory_are_its_own():
+    def factory(input_shape):
+        return nn.Linear(*input_shape, None)
+
+    with pytest.raises(TypeError, match=r"^(?!.*cannot be called)"):
+        DeepSAD(network=factory, **FAST).fit(X)
 
 
 @pytest.mark.parametrize(

@@ -385,17 +385,19 @@ def _from_user(
     """Copy an instance, or call a class or a factory with those ``shapes`` it has names for."""
     if isinstance(network, nn.Module):
         return copy.deepcopy(network).cpu()
-    names = inspect.signature(network).parameters
-    wanted = {name: shape for name, shape in shapes.items() if name in names}
+    wanted: dict[str, object] = {}
+    try:
+        signature = inspect.signature(network)
+        wanted = {name: shape for name, shape in shapes.items() if name in signature.parameters}
+        signature.bind(**wanted)
+    except (TypeError, ValueError) as error:  # of what is built in, no signature may be known
+        raise ValueError(
+            f"{role}={network!r} cannot be called with {wanted}: {error}. Expected a class or "
+            f"function whose parameters, other than {', '.join(shapes)}, all have defaults. "
+            "Pass an instance, or functools.partial with the others."
+        ) from error
     with borrowed_global_rng(seed):
-        try:
-            built = network(**wanted)
-        except TypeError as error:
-            raise ValueError(
-                f"{role}={network!r} cannot be called with {wanted}: {error}. Expected a class or "
-                f"function whose parameters, other than {', '.join(shapes)}, all have defaults. "
-                "Pass an instance, or functools.partial with the others."
-            ) from error
+        built = network(**wanted)
     if not isinstance(built, nn.Module):
         raise ValueError(
             f"{role} must be a torch.nn.Module, or a class or function that returns one; "
