@@ -1,4 +1,4 @@
-"""Heat maps next to their images: what is drawn, and what cannot be."""
+"""Heat maps next to their images, and words by weight: what is drawn, and what cannot be."""
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skdeepad import FCDD, DeepSAD, HeatmapDisplay
+from skdeepad import CVDD, FCDD, DeepSAD, HeatmapDisplay, TextDisplay, WordVectors
 
 plt = pytest.importorskip("matplotlib.pyplot")
 
@@ -213,3 +213,90 @@ def test_matplotlib_is_named_where_it_is_missing(monkeypatch):
     display = HeatmapDisplay(IMAGES, MAPS)
     with pytest.raises(ImportError, match="HeatmapDisplay.plot requires matplotlib"):
         display.plot()
+
+
+# Texts
+
+WORDS = ["warm", "sunny", "day", "cold", "rainy", "night"]
+TEXTS = ["warm sunny day", "cold rainy night day"] * 10
+
+
+@pytest.fixture(scope="module")
+def words():
+    return WordVectors({word: RNG.normal(size=4) for word in WORDS})
+
+
+@pytest.fixture(scope="module")
+def of_texts(words):
+    return CVDD(words, n_contexts=2, n_epochs=3, random_state=0, device="cpu").fit(TEXTS)
+
+
+def test_words_are_as_dark_as_they_weigh():
+    display = TextDisplay.from_weights([["a", "$b$", "c"], []], [[0.1, 0.4, 0.0], []], titles="xy")
+    axes = display.plot(cmap="Reds").ax_
+    assert [text.get_text() for text in axes.texts] == ["x", "a", "$b$", "c", "y"]
+    assert not axes.texts[2].get_parse_math()
+    colors = [patch.get_facecolor() for patch in axes.patches]
+    reds = plt.get_cmap("Reds")
+    assert_allclose(colors, [reds(0.75 * share) for share in (0.25, 1.0, 0.0)])
+    assert display.ax_.figure is display.figure_
+    html = TextDisplay.from_weights([["<b>", "c"]], [[1.0, 0.5]], titles=["x<y"])._repr_html_()
+    assert "&lt;b&gt;" in html and "x&lt;y" in html
+    assert html.count("0.750)") == 1 and html.count("0.375)") == 1
+
+
+def test_long_texts_go_on_in_the_next_line():
+    axes = TextDisplay.from_weights([["word"] * 50], [np.ones(50)]).plot(width=4.0).ax_
+    places = [text.get_position() for text in axes.texts]
+    assert len({y for _, y in places}) > 3
+    right = [patch.get_x() + patch.get_width() for patch in axes.patches]
+    assert max(right) < axes.get_xlim()[1]
+
+
+@pytest.mark.parametrize("context", [None, 1])
+def test_weights_of_a_detector_are_those_of_the_nearest_context(of_texts, context):
+    display = TextDisplay.from_estimator(of_texts, TEXTS[:2], context=context)
+    distances, attention = of_texts.context_scores(TEXTS[:2]), of_texts.attention(TEXTS[:2])
+    for text in range(2):
+        k = int(distances[text].argmin()) if context is None else context
+        assert_array_equal(display.weights[text], attention[text, :, k])
+        score = of_texts.anomaly_score(TEXTS[:2])[text]
+        assert display.titles[text] == f"score {score:.3g}, context {k}"
+    assert display.tokens == [["warm", "sunny", "day"], ["cold", "rainy", "night", "day"]]
+
+
+def test_texts_of_a_pipeline_and_of_ids(of_texts, words):
+    made = CVDD(n_contexts=2, n_epochs=3, random_state=0, random_texts=False, device="cpu")
+    pipeline = make_pipeline(words, made).fit(TEXTS)
+    display = TextDisplay.from_estimator(pipeline, TEXTS[:2])
+    alone = TextDisplay.from_estimator(
+        made, words.fit(TEXTS).transform(TEXTS[:2]), tokens=display.tokens
+    )
+    assert display.tokens[0] == ["warm", "sunny", "day"]
+    assert_array_equal(display.weights, alone.weights)
+    with pytest.raises(ValueError, match="tokens="):
+        TextDisplay.from_estimator(made, words.transform(TEXTS[:2]))
+
+
+@pytest.mark.parametrize(
+    ("tokens", "weights", "titles", "message"),
+    [
+        ([["a"]], [], None, "weights must be of the 1 texts"),
+        ([["a"]], [[1.0]], ["x", "y"], "titles must be of the 1 texts"),
+        ([["a", "b"]], [[1.0]], None, "Text 0 has 2 words"),
+        ([["a"]], [[-1.0]], None, "at least 0"),
+        ([["a"]], [[np.nan]], None, "finite"),
+    ],
+)
+def test_weights_that_fit_no_words_are_refused(tokens, weights, titles, message):
+    with pytest.raises(ValueError, match=message):
+        TextDisplay.from_weights(tokens, weights, titles=titles)
+
+
+def test_estimators_that_weigh_no_words_are_refused(of_texts, words):
+    with pytest.raises(TypeError, match="DeepSAD has no such method"):
+        TextDisplay.from_estimator(DeepSAD(), TEXTS)
+    with pytest.raises(NotFittedError):
+        TextDisplay.from_estimator(CVDD(words), TEXTS)
+    with pytest.raises(ValueError, match="context=2 is no context of the detector, which has 2"):
+        TextDisplay.from_estimator(of_texts, TEXTS, context=2)

@@ -405,8 +405,11 @@ class CVDD(LabelParameters, DeepDetector):
     def _validate(self, X: Any, *, reset: bool) -> NDArray[Any]:
         if self._takes_texts():
             if reset:
-                self.word_vectors_: Any = clone(self.vectors).set_params(output="ids").fit(X)
-            X = self.word_vectors_.transform(X)
+                words = clone(self.vectors).set_params(output="ids")
+                X = words.fit_transform(X)
+                self.word_vectors_: Any = words
+            else:
+                X = self.word_vectors_.transform(X)
         elif _are_texts(X):
             raise TypeError(
                 "X holds texts, and CVDD takes word vectors, or ids where vectors is a table: "

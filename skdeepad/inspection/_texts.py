@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils.validation import check_is_fitted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -132,6 +133,7 @@ class TextDisplay:
                 f"{type(detector).__name__} has no such method. Pass a CVDD, a pipeline that ends "
                 "with one, or weights of your own to from_weights."
             )
+        check_is_fitted(detector)
         if tokens is None:
             tokenizers = [step for step in steps[:1] if hasattr(step, "tokenize")]
             tokenizers += [getattr(detector, "word_vectors_", None)] * (not tokenizers)
@@ -142,6 +144,11 @@ class TextDisplay:
                 )
             tokens = tokenizers[0].tokenize(X)
         distances = detector.context_scores(features)
+        if context is not None and not 0 <= context < distances.shape[1]:
+            raise ValueError(
+                f"context={context} is no context of the detector, which has "
+                f"{distances.shape[1]}: expected a number from 0 on, below that, or None."
+            )
         chosen = distances.argmin(axis=1) if context is None else np.full(len(distances), context)
         weights = detector.attention(features)[np.arange(len(chosen)), :, chosen]
         scores = -detector.score_samples(features)
