@@ -308,12 +308,13 @@ def fit_memory(dtype):
     """
     code = f"""
 import numpy as np, psutil
-from skdeepad import DeepSAD
+from skdeepad import DeepSAD, Pretraining
 def peak():  # getrusage would count what the parent held before it became this process
     status = dict(line.split(":") for line in open("/proc/self/status"))
     return int(status["VmHWM"].split()[0]) * 1024
 small = np.random.default_rng(0).standard_normal((1000, 100))
-settings = {{"n_epochs": 1, "pretrain": True, "pretrain_n_epochs": 1, "device": "cpu"}}
+settings = {{"n_epochs": 1, "pretrain": True, "device": "cpu"}}
+settings["pretraining"] = Pretraining(n_epochs=1)
 DeepSAD(**settings).fit(small)
 before = psutil.Process().memory_info().rss
 X = np.empty((1_000_000, 100), dtype="{dtype}")

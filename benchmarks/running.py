@@ -17,6 +17,7 @@ import joblib
 import torch
 from threadpoolctl import threadpool_limits
 
+from skdeepad import Pretraining
 from skdeepad.engine import resolve_device
 from skdeepad.stacking import Fit, fit_together, why_not_stacked
 
@@ -209,6 +210,6 @@ def prepare(estimator, seed, options):
     """Set seed and device where there are such, and train for next to nothing if it is quick."""
     wanted = {"random_state": seed, "device": options.device}
     if options.quick:
-        wanted |= {"n_epochs": 2, "pretrain_n_epochs": 1, "quick": True}
+        wanted |= {"n_epochs": 2, "pretraining": Pretraining(n_epochs=1), "quick": True}
     parameters = {name: wanted.get(name.rpartition("__")[2]) for name in estimator.get_params()}
     estimator.set_params(**{name: v for name, v in parameters.items() if v is not None})

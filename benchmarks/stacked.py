@@ -25,7 +25,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks.overhead import alternate, paired_ratio
-from skdeepad import DeepSAD, losses
+from skdeepad import DeepSAD, Pretraining, losses
 from skdeepad.datasets import load_odds, make_partial_labels
 from skdeepad.engine import Rows, Stage, Training, train_together
 from skdeepad.model_selection import LabeledStratifiedKFold, StackedGridSearchCV, labeled_roc_auc
@@ -83,7 +83,7 @@ def search(blocks, name):
     detector = DeepSAD(
         n_epochs=10,
         pretrain=True,
-        pretrain_n_epochs=10,
+        pretraining=Pretraining(n_epochs=10),
         anomaly_fraction=None,
         device="cpu",
         random_state=0,

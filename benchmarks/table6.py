@@ -90,7 +90,7 @@ def tenth_of(authors_steps, sizes, n_train):
         max(1, int(share * budget / steps))
         for share, steps in zip((1 / 3, 2 / 3), steps_per_epoch, strict=True)
     ]
-    return detector.set_params(pretrain_n_epochs=epochs[0], n_epochs=epochs[1])
+    return detector.set_params(pretraining__n_epochs=epochs[0], n_epochs=epochs[1])
 
 
 DEFAULTS = {cls.__name__: cls for cls in OURS}

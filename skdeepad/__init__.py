@@ -1,6 +1,6 @@
 """Deep anomaly detection from partial labels, as scikit-learn estimators."""
 
-from skdeepad.compute import Compute, EarlyStopping
+from skdeepad.compute import Compute, EarlyStopping, Pretraining
 from skdeepad.detectors.agad import AGAD
 from skdeepad.detectors.autoencoder import AutoEncoder
 from skdeepad.detectors.cvdd import CVDD
@@ -37,6 +37,7 @@ __all__ = [
     "HeatmapDisplay",
     "HybridDetector",
     "LabelWarning",
+    "Pretraining",
     "TextDisplay",
     "WordVectors",
 ]

@@ -1,13 +1,24 @@
-"""How training is computed, and when it stops: parameters that come as objects of their own."""
+"""How training is computed, and its parts: parameters that come as objects of their own."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from numbers import Integral, Real
-from typing import Literal
+from typing import Any, Literal
 
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skdeepad.parameters import Parametrized, parameter
+
+SCHEDULES: list[Any] = [
+    StrOptions({"constant", "two-phase", "cosine"}),
+    tuple,
+    list,
+    callable,
+]
+"""What lr_schedule may be."""
+SCHEDULES_IN_WORDS = '{"constant", "two-phase", "cosine"}, tuple of int or callable'
+Schedule = Literal["constant", "two-phase", "cosine"] | Sequence[int] | Callable[[float], float]
 
 
 class Compute(Parametrized):
@@ -95,4 +106,40 @@ class EarlyStopping(Parametrized):
         default=0.0,
         constraint=[Interval(Real, 0, None, closed="left")],
         doc="Least fall that counts.",
+    )
+
+
+class Pretraining(Parametrized):
+    """How an autoencoder is trained first: parameter `pretraining` of DeepSVDD, DeepSAD and HSC.
+
+    All else is as in training.
+
+    Parameters
+    ----------
+    {parameters}
+
+    Examples
+    --------
+    >>> from skdeepad import DeepSVDD, Pretraining
+    >>> DeepSVDD(pretraining=Pretraining(n_epochs=350, lr=1e-4, lr_schedule=(250,)))
+    DeepSVDD(pretraining=Pretraining(lr=0.0001, lr_schedule=(250,), n_epochs=350))
+    >>> DeepSVDD().set_params(pretraining__n_epochs=20)  # as in a grid
+    DeepSVDD(pretraining=Pretraining(n_epochs=20))
+    """
+
+    n_epochs: int | Literal["auto"] = parameter(
+        default="auto",
+        constraint=[Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        doc='Passes over the data; "auto" as for training.',
+    )
+    lr: float = parameter(
+        default=1e-3,
+        constraint=[Interval(Real, 0, None, closed="neither")],
+        doc="Learning rate of Adam.",
+    )
+    lr_schedule: Schedule | None = parameter(
+        default=None,
+        constraint=[*SCHEDULES, None],
+        kind=SCHEDULES_IN_WORDS,
+        doc="Factor on the rate. None: as in training.",
     )

@@ -19,7 +19,7 @@ from torch import nn
 from skdeepad import engine, networks
 from skdeepad.base import BaseDetector
 from skdeepad.callbacks import CallbackSupportMixin, FitObserver
-from skdeepad.compute import Compute, EarlyStopping
+from skdeepad.compute import SCHEDULES, SCHEDULES_IN_WORDS, Compute, EarlyStopping, Schedule
 from skdeepad.engine import Objective, Record, Rows, Stage, Training
 from skdeepad.parameters import Parametrized, parameter
 
@@ -57,7 +57,8 @@ def _paper_constructor(cls: type[DeepDetector]) -> Any:
     """Return a class's ``with_paper_settings``, which says what it sets."""
 
     def with_paper_settings(cls: type[DeepDetector], *args: Any, **parameters: Any) -> DeepDetector:
-        return cls(*args, **{**cls._paper_settings, **parameters})
+        # Copied: parts among them belong to one detector each.
+        return cls(*args, **{**copy.deepcopy(cls._paper_settings), **parameters})
 
     said = ", ".join(f"``{name}={value!r}``" for name, value in cls._paper_settings.items())
     with_paper_settings.__doc__ = f"""Return a detector with the settings of the paper.
@@ -139,13 +140,14 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
         constraint=[Interval(Real, 0, None, closed="neither")],
         doc="Learning rate of Adam.",
     )
-    lr_schedule: Literal["constant", "two-phase", "cosine"] | Callable[[float], float] = parameter(
+    lr_schedule: Schedule = parameter(
         default="constant",
-        constraint=[StrOptions({"constant", "two-phase", "cosine"}), callable],
-        kind='{"constant", "two-phase", "cosine"} or callable',
+        constraint=SCHEDULES,
+        kind=SCHEDULES_IN_WORDS,
         doc="""Factor on the rate. "two-phase": 1, then 0.1 after a third of the epochs; "cosine":
-            from 1 to 0 along half a cosine; a callable maps progress in [0, 1) to the factor. It
-            holds in every stage.""",
+            from 1 to 0 along half a cosine; a tuple holds numbers of epochs after each of which the
+            rate is a tenth of what it was, so that ``(50,)`` is two phases; a callable maps
+            progress in [0, 1) to the factor. It holds in every stage.""",
     )
     batch_size: int = parameter(
         default=128,
@@ -245,7 +247,7 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
         """Return a stage with this detector's training parameters, but for ``numbers``."""
         shared = ("lr", "lr_schedule", "batch_size", "weight_decay", "clip_grad_norm")
         settings = {parameter: getattr(self, parameter) for parameter in shared}
-        settings["n_epochs"] = None if self.n_epochs == "auto" else self.n_epochs
+        settings["n_epochs"] = self.n_epochs
         settings["n_steps"] = self._auto_steps
         settings["labeled_anomalies"] = self._learns_from_labels
         compute, stopping = self._part("compute"), self._part("early_stopping") or EarlyStopping()
@@ -254,7 +256,11 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
             for each in ("precision", "cuda_graph", "compile", "one_thread")
         }
         settings |= {each: getattr(stopping, each) for each in ("n_iter_no_change", "tol")}
-        return Stage(name, objective, **{**settings, **numbers})
+        settings |= numbers
+        if settings["n_epochs"] == "auto":
+            settings["n_epochs"] = None
+        settings["lr_schedule"] = _checked_schedule(settings["lr_schedule"])
+        return Stage(name, objective, **settings)
 
     def _encoder(self, seeds: dict[str, int], *, bias: bool, **branching: Any) -> nn.Module:
         """Return the network from rows to codes."""
@@ -307,8 +313,8 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
         return place(X, y, self.input_shape_, self.device_, self._part("compute").stream)
 
     def _validate_parts(self) -> None:
-        for name in ("compute", "early_stopping"):
-            if part := self._part(name):
+        for part in map(self._part, self._part_names()):
+            if part:
                 part._validate_params()
 
     def _trainings(self, rows: Rows, observer: FitObserver) -> list[Training]:
@@ -514,6 +520,18 @@ def _check_last(objective: Objective) -> None:
             f"{name}.network must be the module that becomes network_; got "
             f"{type(network).__name__}. Set self.network in its __init__."
         )
+
+
+def _checked_schedule(schedule: Any) -> Any:
+    """Return a schedule of the learning rate, epochs as a tuple, or refuse them."""
+    if not isinstance(schedule, tuple | list):
+        return schedule
+    if not all(isinstance(epoch, Integral) and int(epoch) >= 1 for epoch in schedule):
+        raise ValueError(
+            "lr_schedule as a tuple must hold whole numbers of epochs of at least 1, after each of "
+            f"which the rate is a tenth of what it was; got {schedule!r}."
+        )
+    return tuple(int(epoch) for epoch in schedule)
 
 
 def _is_ours(function: Any) -> bool:

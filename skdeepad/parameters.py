@@ -143,6 +143,10 @@ class Parametrized(BaseEstimator):
                 params = {**params, name: made}
         return super().set_params(**params)
 
+    def _part_names(self) -> list[str]:
+        """Return the parameters that may hold a part."""
+        return list(_parts(type(self)))
+
     def _part(self, name: str, value: Any = MISSING) -> Any:
         """Return a part, or what a value of its parameter stands for."""
         value = getattr(self, name) if value is MISSING else value

@@ -15,7 +15,7 @@ from sklearn.base import clone
 from torch import nn
 
 import skdeepad
-from skdeepad import SSAD, AutoEncoder, DeepSAD
+from skdeepad import SSAD, AutoEncoder, DeepSAD, Pretraining
 from skdeepad.base import BaseDetector
 from skdeepad.deep import DeepDetector
 
@@ -34,7 +34,7 @@ SMALL = {
     "estimator": DeepSAD(
         eta=2.0,
         n_epochs=2,
-        pretrain_n_epochs=1,
+        pretraining=Pretraining(n_epochs=1),
         hidden_layer_sizes=(8, 4),
         n_branches=2,
         batch_size=32,
@@ -45,7 +45,7 @@ SMALL = {
         n_epochs=2, hidden_layer_sizes=(8, 4), batch_size=32, device="cpu", random_state=0
     ),
     "n_epochs": 2,
-    "pretrain_n_epochs": 1,
+    "pretraining": Pretraining(n_epochs=1),
     "hidden_layer_sizes": (8, 4),
     "lr_schedule": "constant",
     "n_branches": 2,
@@ -112,7 +112,8 @@ def quick(name, **params):
     assert params.keys() <= KNOWN, "no detector has such a parameter: the test would test nothing"
     cls, setting = DETECTORS[name]
     known = inspect.signature(cls).parameters
-    wanted = {**SMALL, **setting, **params}
+    # A part may be changed through its detector.
+    wanted = {**SMALL, "pretraining": clone(SMALL["pretraining"]), **setting, **params}
     if "estimator" in known and "estimator" not in params:
         names = (SMALL["estimator"].get_params().keys() & params.keys()) - known.keys()
         nested = {parameter: params[parameter] for parameter in names}

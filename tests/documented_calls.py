@@ -41,6 +41,7 @@ from skdeepad import (
     HeatmapDisplay,
     HybridDetector,
     LabelWarning,
+    Pretraining,
     losses,
     networks,
 )
@@ -131,6 +132,7 @@ def main() -> None:
         DeepSAD(compute=Compute(precision="bfloat16")),
         DeepSAD(early_stopping=True, contamination="auto"),
         DeepSAD(early_stopping=EarlyStopping(n_iter_no_change=5, tol=1e-3)),
+        DeepSAD(lr_schedule=(50,), pretraining=Pretraining(n_epochs=350, lr_schedule=(250,))),
         DeepSAD(network=nn.Linear(4, 2, bias=False), pretrain=False),
         DeepSAD(network=Network),
         DeepSAD(lr_schedule="two-phase", clip_grad_norm=1.0, input_noise="auto", squash=None),

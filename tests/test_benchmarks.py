@@ -14,7 +14,7 @@ from sklearn.svm import OneClassSVM
 from benchmarks import __main__ as entry
 from benchmarks import defaults, layout, paper, peers, running, scenarios, shallow, table6
 from benchmarks.running import Benchmark, Options, Run, fit_and_measure, run_missing
-from skdeepad import DeepSAD
+from skdeepad import DeepSAD, Pretraining
 
 CPU = Options("cpu")
 
@@ -143,7 +143,7 @@ def test_seeds_are_fitted_as_one_and_come_out_as_if_alone(rows):
         return {"scores": detector.anomaly_score(X)}
 
     def made():
-        return DeepSAD(n_epochs=2, pretrain=True, pretrain_n_epochs=1, n_branches=1)
+        return DeepSAD(n_epochs=2, pretrain=True, pretraining=Pretraining(n_epochs=1), n_branches=1)
 
     together = fit_and_measure([Run(made(), seed, X, y, measure) for seed in (0, 1)], CPU)
     assert [result["stacked"] for result in together] == [2, 2]

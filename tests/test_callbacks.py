@@ -38,7 +38,7 @@ def detector(request):
     """Return a detector of each kind in turn, with as many epochs as the tests count on."""
     detector = quick(request.param, n_epochs=4)
     if "pretrain" in detector.get_params():
-        detector.set_params(pretrain=True, pretrain_n_epochs=3)
+        detector.set_params(pretrain=True, pretraining__n_epochs=3)
     return detector
 
 
@@ -91,7 +91,7 @@ def tree(detector):
     """Return the paths of all tasks in the order they begin, under no stop flag."""
     stages = {"train": detector.n_epochs}
     if "pretrain" in detector.get_params():
-        stages = {"pretrain": detector.pretrain_n_epochs, **stages}
+        stages = {"pretrain": detector.pretraining.n_epochs, **stages}
     paths = [()]
     for stage, n_epochs in stages.items():
         paths += [(stage,), *((stage, epoch) for epoch in range(n_epochs))]
@@ -248,7 +248,7 @@ def test_a_stop_flag_at_an_epoch_of_pretraining_ends_that_stage_alone(detector):
     if "pretrain" not in detector.get_params():
         pytest.skip("is not pretrained")
     detector.set_callbacks(Spy(stop=lambda path: path == ("pretrain", 0))).fit(X, Y)
-    ended = clone(detector).set_params(pretrain_n_epochs=1).fit(X, Y)
+    ended = clone(detector).set_params(pretraining__n_epochs=1).fit(X, Y)
     assert_array_equal(detector.score_samples(X), ended.score_samples(X))
     assert detector.n_epochs_ == 4
 

@@ -193,7 +193,7 @@ def test_labeled_anomalies_become_more_anomalous(name):
         rows, truth = draw(400, 60)
         rows_new, truth_new = draw(400, 100)
         y = np.where(np.arange(400) < 20, truth, 0)
-        detector = quick(name, n_epochs=30, pretrain_n_epochs=3, random_state=seed)
+        detector = quick(name, n_epochs=30, random_state=seed)
         without = detector.fit(rows).score(rows_new, truth_new)
         gains.append(detector.fit(rows, y).score(rows_new, truth_new) - without)
     assert np.mean(gains) > 0.05

@@ -17,7 +17,17 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.utils._param_validation import Interval, InvalidParameterError, StrOptions
 
 import skdeepad
-from skdeepad import AGAD, HSC, Compute, DeepEnsemble, DeepSAD, EarlyStopping, HybridDetector
+from skdeepad import (
+    AGAD,
+    HSC,
+    Compute,
+    DeepEnsemble,
+    DeepSAD,
+    DeepSVDD,
+    EarlyStopping,
+    HybridDetector,
+    Pretraining,
+)
 from skdeepad.base import BaseDetector
 from skdeepad.parameters import Parametrized, in_words, parameter
 
@@ -81,7 +91,7 @@ def test_what_a_detector_is_about_comes_first():
     assert names(DeepSAD)[:2] == ["eta", "anomaly_fraction"]
     assert names(HSC)[:2] == ["radial", "eta"]
     # The longest list that a user has to read.
-    assert max(len(names(cls)) for cls in CLASSES) == len(names(HSC)) == 26
+    assert max(len(names(cls)) for cls in CLASSES) == len(names(HSC)) == 25
 
 
 def test_only_what_is_said_to_may_be_passed_by_position():
@@ -102,7 +112,7 @@ def test_positions_of_a_base_class_stay_what_they_are():
     assert (made.side, made.other) == (2.0, 3.0)
 
 
-@pytest.mark.parametrize("cls", [*CLASSES, Square, Compute, EarlyStopping])
+@pytest.mark.parametrize("cls", [*CLASSES, Square, Compute, EarlyStopping, Pretraining])
 def test_the_signature_tells_what_init_does(cls):
     marks = {name: object() for name in by_position(cls)}
     made = cls(*marks.values())
@@ -562,11 +572,24 @@ def test_parts_of_parts():
 
 
 def test_parts_are_cloned():
-    detector = DeepSAD(compute=Compute(stream=True), early_stopping=EarlyStopping(tol=0.1))
-    other = clone(detector).set_params(compute__stream=False, early_stopping__tol=0.2)
+    parts = {"compute": Compute(stream=True), "early_stopping": EarlyStopping(tol=0.1)}
+    detector = DeepSAD(**parts, pretraining=Pretraining(lr=0.1))
+    changes = {"compute__stream": False, "early_stopping__tol": 0.2, "pretraining__lr": 0.2}
+    other = clone(detector).set_params(**changes)
     assert detector.compute.stream is True
     assert detector.early_stopping.tol == 0.1
+    assert detector.pretraining.lr == 0.1
     assert other.compute.stream is False
+
+
+def test_parts_of_paper_settings_belong_to_one_detector():
+    one, other = DeepSVDD.with_paper_settings(), DeepSVDD.with_paper_settings()
+    one.set_params(pretraining__n_epochs=350, pretraining__lr_schedule=(250,))
+    assert other.get_params()["pretraining__n_epochs"] == 150
+    assert repr(DeepSVDD.with_paper_settings().pretraining) == (
+        "Pretraining(lr=0.0001, n_epochs=150)"
+    )
+    assert clone(one).get_params()["pretraining__lr_schedule"] == (250,)
 
 
 def test_a_search_over_parameters_of_parts():

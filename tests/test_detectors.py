@@ -1,6 +1,5 @@
 """What is particular to each detector, against the papers' formulas computed by hand."""
 
-import ast
 import copy
 import re
 import warnings
@@ -29,6 +28,7 @@ from skdeepad import (
     DeepSVDD,
     EarlyStopping,
     LabelWarning,
+    Pretraining,
     synthetic,
 )
 from skdeepad.datasets import load_digits_anomaly
@@ -632,7 +632,7 @@ def test_center_is_set_before_training_and_never_trained(cls):
 @pytest.mark.parametrize("cls", HYPERSPHERE)
 def test_pretraining_leaves_labeled_anomalies_out(cls):
     y = np.minimum(Y, 0)
-    params = {"pretrain": True, "pretrain_n_epochs": 3}
+    params = {"pretrain": True, "pretraining": Pretraining(n_epochs=3)}
     with_anomalies = small(cls, **params).fit(X, y)
     without = small(cls, **params).fit(X[y >= 0])
     assert with_anomalies.history_["pretrain"] == without.history_["pretrain"]
@@ -641,7 +641,8 @@ def test_pretraining_leaves_labeled_anomalies_out(cls):
 
 
 @pytest.mark.parametrize("cls", HYPERSPHERE)
-def test_training_starts_from_the_encoder_of_an_autoencoder(cls):
+@pytest.mark.parametrize("schedule", ["constant", (3,)])
+def test_training_starts_from_the_encoder_of_an_autoencoder(cls, schedule):
     # Biases would be a risk, BatchNorm would see other batches: neither is in this network.
     network, decoder = without_moving_generators(
         lambda: (
@@ -650,10 +651,10 @@ def test_training_starts_from_the_encoder_of_an_autoencoder(cls):
         )
     )
     shared = {"network": network, "decoder": decoder, "random_state": 0, "batch_size": 16}
-    shared |= {"lr_schedule": "constant", "weight_decay": 1e-6}
-    autoencoder = AutoEncoder(n_epochs=5, lr=0.01, **shared).fit(X)
-    detector = cls(pretrain=True, pretrain_n_epochs=5, pretrain_lr=0.01, lr=STILL, **shared)
-    detector.set_params(n_epochs=1).fit(X)
+    shared |= {"weight_decay": 1e-6}
+    pretraining = Pretraining(n_epochs=5, lr=0.01, lr_schedule=schedule)
+    autoencoder = AutoEncoder(**pretraining.get_params(), **shared).fit(X)
+    detector = cls(pretrain=True, pretraining=pretraining, n_epochs=1, lr=STILL, **shared).fit(X)
     for ours, theirs, given in zip(
         detector.network_.parameters(),
         autoencoder.network_.parameters(),
@@ -662,6 +663,24 @@ def test_training_starts_from_the_encoder_of_an_autoencoder(cls):
     ):
         assert_allclose(ours.detach(), theirs.detach(), atol=1e-6)
         assert (ours - given).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("cls", HYPERSPHERE)
+def test_pretraining_takes_the_schedule_of_training_if_it_has_none(cls):
+    def losses(of_pretraining):
+        pretraining = Pretraining(n_epochs=3, lr=0.01, lr_schedule=of_pretraining)
+        detector = small(cls, pretrain=True, pretraining=pretraining, lr_schedule=(1,))
+        return detector.fit(X).history_["pretrain"]["loss"]
+
+    assert losses(None) == losses((1,)) != losses("constant")
+
+
+@pytest.mark.parametrize("schedule", [(0,), (1.5,), ["1"], (-3, 2)])
+def test_milestones_are_numbers_of_epochs(schedule):
+    with pytest.raises(ValueError, match="lr_schedule as a tuple must hold whole numbers"):
+        small(DeepSVDD, lr_schedule=schedule).fit(X)
+    with pytest.raises(ValueError, match="lr_schedule as a tuple must hold whole numbers"):
+        small(DeepSVDD, pretraining=Pretraining(lr_schedule=schedule)).fit(X)
 
 
 @pytest.mark.parametrize("cls", HYPERSPHERE)
@@ -814,7 +833,7 @@ def test_no_warning_by_default_on_digits(cls, images):
     # Images take long; all else is as users get it.
     params = {"n_epochs": 5, "batch_size": 32} if images else {}
     if images and cls in HYPERSPHERE:
-        params["pretrain_n_epochs"] = 2
+        params["pretraining"] = Pretraining(n_epochs=2)
     detector = cls(random_state=0, **params).fit(rows[digits.target > 0])
     assert len(np.unique(detector.score_samples(rows))) > 1700
 
@@ -972,7 +991,7 @@ def test_a_loss_that_is_not_finite_names_the_cause(cls):
 TRAINING_OF_2020 = {"lr": 1e-4, "n_epochs": 150, "lr_schedule": "two-phase"}
 TRAINING_OF_2020 |= {"batch_size": 200, "weight_decay": 1e-6}
 SPHERE_OF_2020 = {"n_branches": 1, "squash": None, "input_noise": 0.0}
-PRETRAINING_OF_2020 = {"pretrain": True, "pretrain_n_epochs": 150, "pretrain_lr": 1e-4}
+PRETRAINING_OF_2020 = {"pretrain": True, "pretraining": Pretraining(n_epochs=150, lr=1e-4)}
 PAPERS = {
     AutoEncoder: TRAINING_OF_2020,
     DeepSVDD: TRAINING_OF_2020 | SPHERE_OF_2020 | PRETRAINING_OF_2020 | {"radius_every": "batch"},
@@ -990,18 +1009,19 @@ def test_paper_settings(cls):
     detector = cls.with_paper_settings(random_state=0)
     assert type(detector) is cls
     assert detector.random_state == 0
-    default, chosen = cls().get_params(), detector.set_params(random_state=None).get_params()
+    default, chosen = cls(), detector.set_params(random_state=None)
     if PAPERS[cls] is not None:
-        assert chosen == default | PAPERS[cls]
+        assert repr(chosen) == repr(cls(**PAPERS[cls]))
     # The docstring says what is set, to which value, and that of no other parameter.
     doc = cls.with_paper_settings.__doc__
     said = dict(re.findall(r"``(\w+)=([^`]+)``", doc.partition("Parameters")[0].partition(". ")[0]))
-    told = {name: ast.literal_eval(value) for name, value in said.items()}
-    assert chosen == default | told
-    assert {name for name in default if default[name] != chosen[name]} <= told.keys()
+    told = {name: eval(value, {"Pretraining": Pretraining}) for name, value in said.items()}
+    assert repr(chosen) == repr(cls(**told))
+    apart = {name for name, value in default.get_params().items() if getattr(chosen, name) != value}
+    assert apart <= told.keys()
     # What is passed goes before.
-    assert cls.with_paper_settings(lr=0.1, n_epochs=3).get_params() == (
-        chosen | {"lr": 0.1, "n_epochs": 3}
+    assert repr(cls.with_paper_settings(lr=0.1, n_epochs=3)) == (
+        repr(chosen.set_params(lr=0.1, n_epochs=3))
     )
 
 
@@ -1013,7 +1033,7 @@ def test_paper_settings_take_positional_parameters():
 @pytest.mark.parametrize("cls", [DeepSVDD, DeepSAD])
 def test_paper_settings_pretrain_on_tables_too(cls):
     detector = cls.with_paper_settings(
-        hidden_layer_sizes=(8, 4), n_epochs=1, pretrain_n_epochs=1, random_state=0
+        hidden_layer_sizes=(8, 4), n_epochs=1, pretraining=Pretraining(n_epochs=1), random_state=0
     )
     assert list(detector.fit(X).history_) == ["pretrain", "train"]
 

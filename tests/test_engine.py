@@ -35,7 +35,7 @@ from skdeepad.engine import (
     score,
     train,
 )
-from skdeepad.engine.runtime import threads_for
+from skdeepad.engine.runtime import learning_rate_factor, threads_for
 from skdeepad.objectives import DistanceObjective, ReconstructionObjective
 
 CPU = torch.device("cpu")
@@ -339,6 +339,10 @@ LINEAR = [1 - step / 9 for step in range(9)]
         ("constant", [1.0] * 9),
         ("two-phase", TWO_PHASE),
         ("cosine", COSINE),
+        ((3,), TWO_PHASE),
+        ((2, 7), [1.0] * 2 + [0.1] * 5 + [0.01] * 2),
+        ((9,), [1.0] * 9),
+        ((), [1.0] * 9),
         (lambda progress: 1 - progress, LINEAR),
         (lambda progress: 0.0, [0.0] * 9),
     ],
@@ -347,6 +351,15 @@ def test_the_schedule_is_the_length_of_each_step(schedule, factors):
     objective = Slopes([2.0])
     run(objective, n_epochs=9, lr_schedule=schedule)
     np.testing.assert_allclose(objective.moves()[:, 0], 0.1 * np.array(factors), atol=1e-6)
+
+
+@pytest.mark.parametrize("n_epochs", [7, 49, 350])
+def test_milestones_are_whole_epochs(n_epochs):
+    """Whatever a float makes of them: 49 times 1/49 is not 1."""
+    for milestone in range(1, n_epochs):
+        factor = learning_rate_factor((milestone,), n_epochs)
+        last, first = (3 * milestone - 1) / (3 * n_epochs), (3 * milestone) / (3 * n_epochs)
+        assert (factor(last), factor(first)) == (1.0, 0.1)
 
 
 def test_progress_counts_steps_not_epochs():

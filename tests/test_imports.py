@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "__init__": {"compute", "detectors", "features", "inspection", "notices"},
     "detectors": {
         "base",
+        "compute",
         "deep",
         "engine",
         "inputs",

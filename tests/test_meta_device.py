@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from skdeepad import Compute, engine
+from skdeepad import Compute, Pretraining, engine
 from skdeepad.callbacks import FitObserver
 from skdeepad.detectors.agad import AdversarialObjective
 from skdeepad.detectors.cvdd import ContextObjective
@@ -142,7 +142,12 @@ def assert_all_on_meta(models, n_models, n_stages):
 @pytest.mark.parametrize("n_models", [1, 2])
 @pytest.mark.parametrize("name", DEEP)
 def test_tables_are_trained_without_the_host(name, n_models, models):
-    params = {"n_epochs": 2, "pretrain_n_epochs": 2, "pretrain": True, "device": "meta"}
+    params = {
+        "n_epochs": 2,
+        "pretraining": Pretraining(n_epochs=2),
+        "pretrain": True,
+        "device": "meta",
+    }
     params |= {"clip_grad_norm": 1.0, "weight_decay": 0.1, "input_noise": 0.1}
     if not name.startswith("AGAD"):
         params["early_stopping"] = True
@@ -155,7 +160,8 @@ def test_tables_are_trained_without_the_host(name, n_models, models):
 
 @pytest.mark.parametrize("name", ["AGAD", "DeepClassifier", "DeepSAD", "FCDD", "HSC", "SSDGM"])
 def test_augmented_images_and_synthetic_anomalies_are_too(name, models):
-    params = {"n_epochs": 2, "pretrain_n_epochs": 2, "augment": "standard", "batch_size": 8}
+    params = {"n_epochs": 2, "augment": "standard", "batch_size": 8}
+    params["pretraining"] = Pretraining(n_epochs=2)
     detectors = [quick(name, random_state=seed, device="meta", **params) for seed in range(2)]
     n_stages = train_on_meta(detectors, IMAGES, None)
     assert_all_on_meta(models, 2, n_stages)

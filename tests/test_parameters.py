@@ -28,6 +28,7 @@ from skdeepad import (
     DeepClassifier,
     DeepSAD,
     EarlyStopping,
+    Pretraining,
 )
 from skdeepad.engine import Stage
 from skdeepad.networks import MLP
@@ -79,6 +80,16 @@ STOPPING = [
 ]
 
 
+# Likewise, after one epoch at a constant rate.
+PRETRAININGS = [
+    Pretraining(n_epochs=3),
+    Pretraining(n_epochs=3, lr=1e-2),
+    Pretraining(n_epochs=3, lr=1e-2, lr_schedule="cosine"),
+    Pretraining(n_epochs=3, lr=1e-2, lr_schedule=(1,)),
+    Pretraining(lr=1e-2, lr_schedule=(1,)),
+]
+
+
 def to_itself(input_shape):
     return nn.Sequential(nn.Linear(16, 8), nn.Linear(8, 16))
 
@@ -95,13 +106,12 @@ CHANGES = {
     "decoder": ({"pretrain": True}, [PlainDecoder]),
     "input_shape": ({"hidden_layer_sizes": None}, [(1, 4, 4)]),
     "pretrain": ({"pretrain": True}, [False]),
-    "pretrain_n_epochs": ({"pretrain": True}, [2, "auto"]),
-    "pretrain_lr": ({"pretrain": True}, [1e-2]),
+    "pretraining": ({"pretrain": True}, PRETRAININGS),
     "n_epochs": ({}, [3, "auto"]),
     "lr": ({}, [1e-2]),
     "lr_schedule": (
         {"n_epochs": 3, "lr_schedule": "constant"},
-        ["two-phase", "cosine", lambda progress: 0.5],
+        ["two-phase", (2,), [1, 2], "cosine", lambda progress: 0.5],
     ),
     "batch_size": ({}, [16, 80]),
     "anomaly_fraction": ({"anomaly_fraction": 0.25}, [0.5, None]),
@@ -186,12 +196,11 @@ KEEPS = {
     "AGAD.early_stopping": None,
     "pretrain": ({"pretrain": "auto"}, [True]),
     "DeepSAD.pretrain": ({"pretrain": "auto"}, [False]),
-    "pretrain_n_epochs": ({"pretrain": False}, [3]),
-    "pretrain_lr": ({"pretrain": False}, [1e-2]),
+    "pretraining": ({"pretrain": False}, PRETRAININGS),
     "decoder": ({"pretrain": False}, [PlainDecoder]),
     "clip_grad_norm": ({}, [1e9]),
     "CVDD.clip_grad_norm": ({"clip_grad_norm": None}, [1e9]),
-    "lr_schedule": ({"lr_schedule": "constant"}, [lambda progress: 1.0]),
+    "lr_schedule": ({"lr_schedule": "constant"}, [lambda progress: 1.0, (), (9,)]),
     "nu": ({"objective": "one-class"}, [0.5]),
     "radius_every": ({"objective": "one-class"}, [2, "batch"]),
     "DeepClassifier.gamma": ({"objective": "cross-entropy"}, [0.0]),
@@ -216,8 +225,6 @@ KEEPS = {
 APART = {"cache_size", "likelihood", "max_models", "random_texts", "vectors"}
 
 INVALID = {
-    "pretrain_n_epochs": [0, -1, 1.5, "many", None],
-    "pretrain_lr": [0, -1e-3, np.nan, "fast", None],
     "n_epochs": [0, -1, 1.5, "many", None],
     "lr": [0, -1e-3, np.nan, "fast", None],
     "batch_size": [1, 0, 32.0, None],
@@ -264,7 +271,8 @@ INVALID_OTHERS = {
     "hidden_layer_sizes": [8, "8, 4"],
     "input_shape": [16, "1, 4, 4"],
     "pretrain": ["yes", 2, None],
-    "lr_schedule": ["linear", 0.1, None],
+    "pretraining": ["auto", True, 3, Compute()],
+    "lr_schedule": ["linear", 0.1, None, {50}],
     "early_stopping": ["auto", 3, None, Compute()],
     "compute": ["bfloat16", True, {"stream": True}, EarlyStopping()],
     "device": [0, None],
@@ -298,6 +306,14 @@ INVALID_PARTS = {
             "validation_fraction": [0, 1, -0.1, np.nan, None],
             "n_iter_no_change": [0, -1, 2.5, None],
             "tol": [-1e-9, np.nan, None],
+        },
+    ),
+    "pretraining": (
+        Pretraining,
+        {
+            "n_epochs": [0, -1, 1.5, "many", None],
+            "lr": [0, -1e-3, np.nan, "fast", None],
+            "lr_schedule": ["linear", 0.1, {50}],
         },
     ),
     "compute": (
@@ -472,8 +488,10 @@ def test_invalid_values_are_refused_by_fit_alone(cls, parameter):
         assert "Got" in str(error.value)
 
 
-@pytest.mark.parametrize("part", INVALID_PARTS)
-@pytest.mark.parametrize("cls", DEEP)
+@pytest.mark.parametrize(
+    ("cls", "part"),
+    [(cls, part) for cls in DEEP for part in INVALID_PARTS if part in parameters(cls)],
+)
 def test_invalid_values_of_parts_are_refused_by_fit_alone(cls, part):
     of_part, invalid = INVALID_PARTS[part]
     assert invalid.keys() == set(parameters(of_part))

@@ -38,7 +38,7 @@ def data():
 @pytest.fixture
 def pipeline():
     detector = DeepSAD(
-        hidden_layer_sizes=(16, 8), n_epochs=3, pretrain_n_epochs=2, random_state=0, device="cpu"
+        hidden_layer_sizes=(16, 8), n_epochs=3, pretrain=False, random_state=0, device="cpu"
     )
     return make_pipeline(StandardScaler(), detector)
 

@@ -19,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
-from skdeepad import CVDD, Compute, EarlyStopping, engine, networks
+from skdeepad import CVDD, Compute, EarlyStopping, Pretraining, engine, networks
 from skdeepad.callbacks import FitObserver
 from skdeepad.deep import _SEEDS, DeepDetector, draw_seeds
 from skdeepad.engine import (
@@ -59,7 +59,7 @@ X_NEW = np.random.default_rng(1).normal(size=(30, 4))
 DIFFERENT = {
     "random_state": (0, 1, 2),
     "lr": (0.004, 0.001, 0.002),
-    "pretrain_lr": (0.001, 0.004, 0.003),
+    "pretraining": tuple(Pretraining(n_epochs=5, lr=lr) for lr in (0.001, 0.004, 0.003)),
     "weight_decay": (0.0, 0.1, 0.01),
     "clip_grad_norm": (None, 0.2, 3.0),
     "input_noise": (0.5, 0.2, 0.1),
@@ -85,7 +85,7 @@ def different(name, **params):
     """Return three detectors that differ in all that models of one stack may differ in."""
     _, setting = DETECTORS[name]
     apart = [{key: values[k] for key, values in DIFFERENT.items()} for k in range(3)]
-    return [quick(name, **{**each, **params, **setting}) for each in apart]
+    return [clone(quick(name, **{**each, **params, **setting})) for each in apart]
 
 
 def together(detectors, X=X, y=None, **options):
@@ -211,7 +211,7 @@ def test_a_stack_of_any_detector_gives_what_each_gives_by_itself(
     if precision == "double":
         request.getfixturevalue("double")
         rtol = 1e-10 if name in WITHOUT_BIASES else 1e-6
-    numbers = {"n_epochs": 5, "pretrain_n_epochs": 5, "pretrain": True, "batch_size": 4}
+    numbers = {"n_epochs": 5, "pretrain": True, "batch_size": 4}
     detectors = different(name, **numbers, **SHARED)[:2]
     assert_a_stack_is_no_other(detectors, models, X, LABELS[labels], X_NEW, 50, rtol)
 
@@ -237,7 +237,7 @@ def test_radii_of_batches_are_each_model_s_own(models):
 def test_a_stack_for_images_gives_what_each_gives_by_itself(name, labels, models):
     """Convolutions, augmented images, and synthetic anomalies where none are labeled."""
     shape = {"input_shape": (1, 8, 8), "augment": "standard"}
-    detectors = different(name, pretrain_n_epochs=2, batch_size=8, **shape, **SHARED)[:2]
+    detectors = different(name, batch_size=8, **shape, **SHARED)[:2]
     y = LABELS_OF_IMAGES[labels]
     assert_a_stack_is_no_other(detectors, models, IMAGES, y, IMAGES[:5] + 1, 4, 1e-6)
 
@@ -340,11 +340,10 @@ def test_each_has_its_own_soft_boundary(models):
 def test_each_stops_at_its_own_epoch_with_its_own_best_weights(name, models):
     x, y = table(48)
     n_epochs = 12
-    numbers = {"n_epochs": n_epochs, "pretrain_n_epochs": n_epochs, "pretrain": True}
+    numbers = {"n_epochs": n_epochs, "pretrain": True}
+    numbers["pretraining"] = Pretraining(n_epochs=n_epochs, lr=0.05)
     numbers |= {"batch_size": 16, "anomaly_fraction": None}  # three steps with held-out rows, too
-    detectors = [
-        quick(name, random_state=k, lr=0.05, pretrain_lr=0.05, **numbers) for k in range(4)
-    ]
+    detectors = [quick(name, random_state=k, lr=0.05, **numbers) for k in range(4)]
     for patience, detector in enumerate(detectors[:3], 1):
         stopping = EarlyStopping(validation_fraction=0.2, n_iter_no_change=patience)
         detector.set_params(early_stopping=stopping)
@@ -540,7 +539,7 @@ def bad(detectors, place, trouble):
 
 @pytest.mark.usefixtures("double")
 @pytest.mark.parametrize("place", range(3))
-@pytest.mark.parametrize("trouble", ["lr", "pretrain_lr", "values"])
+@pytest.mark.parametrize("trouble", ["lr", "pretraining__lr", "values"])
 def test_a_loss_that_is_not_finite_ends_its_own_training_alone(trouble, place, models):
     detectors = different("DeepSAD", squash=None, pretrain=True)
     before = clone(detectors[place])
@@ -655,6 +654,7 @@ SWAPPED[[0, -1]] = Y[[-1, 0]]
         ("DeepSAD", {"early_stopping": True}, {"early_stopping": EarlyStopping(tol=1.0)}),
         ("DeepSAD", {"early_stopping": False}, {"early_stopping": True}),
         ("DeepSAD", {"lr_schedule": halved}, {"lr_schedule": halved}),
+        ("DeepSAD", {"lr_schedule": (1,)}, {"lr_schedule": [1]}),
         ("DeepSAD", {"y": Y}, {"y": SWAPPED}),
         ("DeepSAD", {"anomaly_fraction": None}, {"anomaly_fraction": None, "y": np.abs(Y)}),
         ("DeepSAD", {"X": X}, {"X": X + 1}),
@@ -687,6 +687,7 @@ def test_these_may_differ_in_one_stack(name, one, other, models):
         ("DeepSAD", {"n_epochs": 1}, {"n_epochs": 2}),
         ("DeepSAD", {"lr_schedule": "constant"}, {"lr_schedule": "cosine"}),
         ("DeepSAD", {"lr_schedule": halved}, {"lr_schedule": halved_too}),
+        ("DeepSAD", {"lr_schedule": (1,)}, {"lr_schedule": (2,)}),
         ("DeepSAD", {"lr_schedule": partial(halved)}, {"lr_schedule": partial(halved)}),
         ("DeepSAD", {"compute": None}, {"compute": Compute(precision="tf32")}),
         ("DeepSAD", {"compute": None}, {"compute": Compute(cuda_graph=True)}),
@@ -961,7 +962,7 @@ def test_rows_of_a_table_are_what_a_table_of_these_rows_is(
     y[::9] = -1  # some are in each part, and no more than leave it as many steps as the others
     other = X if tables == "one" else 2 * X
     given = [X, other, X]
-    numbers = {"batch_size": 16, "anomaly_fraction": None, "pretrain_n_epochs": 2, "pretrain": True}
+    numbers = {"batch_size": 16, "anomaly_fraction": None, "pretrain": True}
     detectors = [
         quick(
             "DeepSAD",

@@ -13,6 +13,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor, nn
 
 from skdeepad import losses, networks
+from skdeepad.deep import RUFF_NOTE
 from skdeepad.detectors.hypersphere import HypersphereDetector
 from skdeepad.engine import Batch, Objective, Rows
 from skdeepad.objectives import UNCHANGED, DistanceObjective, Preparation
@@ -162,6 +163,10 @@ class DeepSVDD(HypersphereDetector):
     _own_boundary = "the radius of the soft boundary; a ValueError without one"
     _learns_from_labels = False
     _paper_settings = {**HypersphereDetector._paper_settings, "radius_every": "batch"}
+    _paper_note = (
+        f"{RUFF_NOTE} The thesis (section 2.2.4) trains for longer: ``n_epochs=250, "
+        "lr_schedule=(150,), pretraining=Pretraining(n_epochs=350, lr=1e-4, lr_schedule=(250,))``."
+    )
 
     def _objective(self, encoder: nn.Module, y: NDArray[np.int8]) -> Objective:
         shape = self.input_shape_

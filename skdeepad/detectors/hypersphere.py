@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from numbers import Integral, Real
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 from torch import nn
 
 from skdeepad import networks
+from skdeepad.compute import Pretraining
 from skdeepad.deep import RUFF_NOTE, RUFF_SETTINGS, RUFF_SOURCE, DecoderParameter, DeepDetector
 from skdeepad.engine import Objective, Stage
 from skdeepad.notices import CollapseWarning, LabelWarning, warn
@@ -119,15 +119,12 @@ class HypersphereDetector(DecoderParameter, CenteredDetector):
         doc="""Whether the network starts from the encoder of an autoencoder trained on all rows but
             the labeled anomalies. "auto": {pretrained}.""",
     )
-    pretrain_n_epochs: int | Literal["auto"] = parameter(
-        default="auto",
-        constraint=[Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        doc='Epochs of pretraining; "auto" as for `n_epochs`.',
-    )
-    pretrain_lr: float = parameter(
-        default=1e-3,
-        constraint=[Interval(Real, 0, None, closed="neither")],
-        doc="Learning rate of pretraining.",
+    pretraining: Pretraining | None = parameter(
+        default=None,
+        constraint=[Pretraining, None],
+        stands_for={None: Pretraining},
+        doc="""Epochs and learning rate of that; ``pretraining__n_epochs`` sets one. None:
+            ``Pretraining()``.""",
     )
     _pretrained = (
         "if there is a decoder, that is for the default networks and wherever `decoder` is given"
@@ -138,8 +135,7 @@ class HypersphereDetector(DecoderParameter, CenteredDetector):
         "squash": None,
         "input_noise": 0.0,
         "pretrain": True,
-        "pretrain_n_epochs": 150,
-        "pretrain_lr": 1e-4,
+        "pretraining": Pretraining(n_epochs=150, lr=1e-4),
     }
     _paper_source, _paper_note = RUFF_SOURCE, RUFF_NOTE
 
@@ -156,14 +152,12 @@ class HypersphereDetector(DecoderParameter, CenteredDetector):
         stages = [self._stage("train", self._objective(encoder, y), **self._training_numbers())]
         decoder = self._decoder(encoder, seeds) if self._wants_pretraining() else None
         if decoder is not None:
-            pretraining = self._stage(
-                "pretrain",
-                ReconstructionObjective(encoder, decoder),
-                labeled_anomalies=False,
-                lr=self.pretrain_lr,
-                n_epochs=None if self.pretrain_n_epochs == "auto" else self.pretrain_n_epochs,
+            numbers = self._part("pretraining").get_params()
+            numbers["lr_schedule"] = numbers["lr_schedule"] or self.lr_schedule
+            autoencoder = ReconstructionObjective(encoder, decoder)
+            stages.insert(
+                0, self._stage("pretrain", autoencoder, labeled_anomalies=False, **numbers)
             )
-            stages.insert(0, pretraining)
         elif self.pretrain is True:
             raise ValueError(
                 "pretrain=True needs an autoencoder, and there is no decoder for the network that "

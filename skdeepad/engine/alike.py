@@ -31,7 +31,7 @@ def traits(member: Member) -> dict[str, Hashable]:
         To compare by ``==``.
     """
     stage, rows, sampler = member.stage, member.rows, member.sampler
-    schedule = stage.lr_schedule if isinstance(stage.lr_schedule, str) else id(stage.lr_schedule)
+    schedule = id(stage.lr_schedule) if callable(stage.lr_schedule) else stage.lr_schedule
     found: dict[str, Hashable] = {
         "shape of a batch": member.batch_shape,
         "steps of an epoch": sampler.steps,

@@ -278,7 +278,8 @@ def is_recorded(member: Member) -> bool:
 def _run_epoch(model: Model, take: Callable[[Batch, tuple[int, ...]], None], epoch: int) -> None:
     """Take the steps of one epoch."""
     [first, *_] = model.members
-    steps, factor = first.sampler.steps, learning_rate_factor(first.stage.lr_schedule)
+    steps = first.sampler.steps
+    factor = learning_rate_factor(first.stage.lr_schedule, first.n_epochs)
     step = epoch * steps
     for (x, y), noise in zip(model.batches(), _noise_by_step(model), strict=True):
         rate = factor(step / (first.n_epochs * steps))

@@ -6,7 +6,7 @@ import math
 import os
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from numbers import Real
@@ -242,15 +242,25 @@ def matmul_precision(precision: str) -> Iterator[None]:
             torch.backends.cuda.matmul.allow_tf32 = before
 
 
-def learning_rate_factor(schedule: str | Callable[[float], float]) -> Callable[[float], float]:
+def learning_rate_factor(
+    schedule: str | tuple[int, ...] | Callable[[float], float], n_epochs: int
+) -> Callable[[float], float]:
     """Return the function that gives the factor on the rate at a progress in [0, 1).
 
     ``"two-phase"`` is the papers' search and fine-tuning: a tenth of the rate after the first third
-    of the epochs. ``"cosine"`` falls to 0 along half a cosine.
+    of the epochs. ``"cosine"`` falls to 0 along half a cosine. A tuple holds numbers of epochs
+    after each of which the rate is a tenth of what it was.
     """
     if callable(schedule):
         return partial(_checked_factor, schedule)
+    if isinstance(schedule, tuple):
+        return partial(_tenths, [milestone / n_epochs for milestone in schedule])
     return _SCHEDULES[schedule]
+
+
+def _tenths(milestones: Sequence[float], progress: float) -> float:
+    passed: int = sum(progress > milestone - 1e-9 for milestone in milestones)
+    return 0.1**passed
 
 
 def _checked_factor(schedule: Callable[[float], float], progress: float) -> float:

@@ -25,8 +25,8 @@ class Stage:
         Steps wanted where ``n_epochs`` is None.
     lr : float, default=1e-3
         Learning rate of Adam.
-    lr_schedule : {"constant", "two-phase", "cosine"} or callable, default="constant"
-        Factor on the rate, by progress in [0, 1).
+    lr_schedule : {"constant", "two-phase", "cosine"}, tuple of int or callable, default="constant"
+        Factor on the rate, by progress in [0, 1), or epochs after which it is a tenth.
     batch_size : int, default=128
         Rows in a batch; all rows if there are fewer.
     anomaly_fraction : float, default=None
@@ -67,7 +67,7 @@ class Stage:
     n_epochs: int | None = None
     n_steps: int = 500
     lr: float = 1e-3
-    lr_schedule: str | Callable[[float], float] = "constant"
+    lr_schedule: str | tuple[int, ...] | Callable[[float], float] = "constant"
     batch_size: int = 128
     anomaly_fraction: float | None = None
     weight_decay: float = 0.0
