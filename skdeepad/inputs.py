@@ -89,7 +89,7 @@ def refuse_masked(values: Any, name: str) -> None:
     values : object
         What was passed as X or y.
     name : str
-        "X" or "y".
+        "X", "y" or "masks".
 
     Raises
     ------
@@ -99,8 +99,8 @@ def refuse_masked(values: Any, name: str) -> None:
     if np.ma.is_masked(values):
         raise ValueError(
             f"{name} holds {np.ma.count_masked(values)} masked values, whose masks would be lost: "
-            f"expected an array without. Fill them, for example by {name}.filled(0) for "
-            "unlabeled rows or an imputer for features, or leave these rows out."
+            "expected an array without. Fill them, features by an imputer, labels and masks by "
+            "filled(0), or leave these rows out."
         )
 
 

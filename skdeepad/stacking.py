@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing  # part of scikit-learn's documented API
 from sklearn.utils.validation import _num_samples
+from torch import nn
 
 from skdeepad import engine
 from skdeepad.base import fitted_state, restore_fitted_state
@@ -210,8 +212,13 @@ def last_step(estimator: Any) -> Any:
 def content_of(value: Any) -> Any:
     """Return what is equal for values that are alike."""
     try:
+        if isinstance(value, nn.Module):  # joblib takes a copy of a tensor for another one
+            tensors = {**dict(value.named_parameters()), **dict(value.named_buffers())}
+            arrays = {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
+            value = copy.deepcopy(value).to("meta"), arrays
         return joblib.hash(value)
-    except (PicklingError, AttributeError, TypeError):  # a lambda, say: like itself alone
+    except (PicklingError, AttributeError, TypeError, ValueError, RuntimeError):
+        # A lambda, say, or a lazy network: like itself alone.
         return id(value)
 
 

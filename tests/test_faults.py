@@ -28,7 +28,7 @@ from sklearn.compose import make_column_transformer
 from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import cross_validate
+from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.neighbors import LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
@@ -92,6 +92,12 @@ def search():
     )
 
 
+SEARCHES = [
+    partial(kind, scoring=labeled_roc_auc, cv=LabeledStratifiedKFold(2), error_score="raise")
+    for kind in (StackedGridSearchCV, GridSearchCV)
+]
+
+
 @pytest.mark.parametrize("backend", ["threading", "loky"])
 def test_a_search_gives_the_same_whatever_joblib_has_been_told(backend):
     alone = search().fit(X, Y)
@@ -122,6 +128,15 @@ def test_models_are_found_in_any_order():
     assert trained.missing == []
     clone(like).set_params(eta=3.0).fit(X[20:], Y[20:])
     assert len(trained.missing) == 1
+
+
+def test_networks_may_be_searched_over():
+    """They are copied on the way, and are known by what they hold."""
+    torch.manual_seed(0)
+    sizes = [nn.Linear(4, size, bias=False) for size in (4, 4, 2)]
+    searches = [search(DeepSAD(**FAST), {"network": sizes}) for search in SEARCHES]
+    ours, theirs = (each.fit(X, np.where(Y == 0, 1, Y)).cv_results_ for each in searches)
+    assert_allclose(ours["mean_test_score"], theirs["mean_test_score"], rtol=1e-6)
 
 
 class ChangesWhenCloned(DeepSAD):
@@ -218,6 +233,20 @@ def test_the_loss_of_a_mask_is_one_logarithm_of_the_mean_over_the_defect():
         for A, M in zip(heat[-3:], masks[-3:], strict=True)
     ]
     assert_allclose(ours.numpy(), np.r_[normal, defect], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda masks: np.ma.masked_array(masks, masks > 0), "masks holds .* masked values"),
+        (lambda masks: masks + 0j, "masks must hold 0 and 1"),
+    ],
+)
+def test_masks_that_would_lose_something_are_refused(change, message):
+    images, masks = np.random.default_rng(0).normal(size=(20, 1, 8, 8)), np.zeros((20, 8, 8))
+    masks[-3:, 2:4, 2:4] = 1
+    with pytest.raises(ValueError, match=message):
+        FCDD(**FAST).fit(images, np.where(np.arange(20) < 17, 0, -1), masks=change(masks))
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ from skdeepad.deep import (
     Network,
 )
 from skdeepad.engine import Batch, Objective, Rows, Stage
-from skdeepad.inputs import on_host
+from skdeepad.inputs import on_host, refuse_masked
 from skdeepad.objectives import Preparation, PreparedObjective
 from skdeepad.parameters import parameter
 from skdeepad.preparation import (
@@ -293,6 +293,7 @@ class FCDD(LabelParameters, DeepDetector):
         """Return masks of shape (n, h, w), or None if they say nothing."""
         if masks is None:
             return None
+        refuse_masked(masks, "masks")
         masks = np.asarray(on_host(masks))
         sides = self.input_shape_[1:]
         shapes = [(len(y), *sides)] + [(len(y), sides[1])] * (sides[0] == 1)
@@ -304,7 +305,7 @@ class FCDD(LabelParameters, DeepDetector):
         masks = masks.reshape(len(y), *sides)
         flat = masks.reshape(len(y), -1)
         known = ~(flat == -1).all(axis=1)
-        if not np.isin(flat[known], (0, 1)).all():
+        if masks.dtype.kind == "c" or not np.isin(flat[known], (0, 1)).all():
             raise ValueError(
                 "masks must hold 0 and 1, or -1 in all pixels of a row that nobody has annotated; "
                 f"got values {np.unique(flat[known])[:5]} in annotated rows."
