@@ -167,7 +167,9 @@ def test_with_masks_it_minimises_the_terms_of_each_kind_of_pixels(eta, sigma):
 @pytest.mark.filterwarnings("ignore:.*tells no rows apart")  # all images are the same
 def test_masks_of_synthetic_anomalies_are_used(monkeypatch):
     class Squares:
-        """Paste the same square into every image."""
+        """Paste the same square into every second image."""
+
+        every = 2
 
         def noise_shape(self, x_shape):
             return (x_shape[0],)

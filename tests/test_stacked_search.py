@@ -375,8 +375,8 @@ class NegatingPipeline(Pipeline):
 @pytest.mark.parametrize(
     ("estimator", "name"),
     [
-        (Negating(**SAD.get_params()), "lr"),
-        (Pipeline([("detect", Negating(**SAD.get_params()))]), "detect__lr"),
+        (Negating(**SAD.get_params(deep=False)), "lr"),
+        (Pipeline([("detect", Negating(**SAD.get_params(deep=False)))]), "detect__lr"),
         (NegatingPipeline(PIPELINE.steps), "detect__lr"),
     ],
     ids=["detector", "last step", "pipeline"],
