@@ -156,8 +156,8 @@ class BaseDetector(OutlierMixin, Parametrized):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features) or (n_samples, ...)
-            Training rows: a table, images of shape (n, channels, height, width), or whatever the
-            network takes.
+            Training rows: a table, images of shape (n, channels, height, width), series of shape
+            (n, channels, time), or whatever the network takes.
         y : array-like of shape (n_samples,), default=None
             Whole numbers read by their sign: +1 normal, 0 unlabeled, -1 anomalous. None: all rows
             are unlabeled.

@@ -21,6 +21,7 @@ from skdeepad.base import BaseDetector
 from skdeepad.callbacks import CallbackSupportMixin, FitObserver
 from skdeepad.compute import SCHEDULES, SCHEDULES_IN_WORDS, Compute, EarlyStopping, Schedule
 from skdeepad.engine import Objective, Record, Rows, Stage, Training
+from skdeepad.inputs import warn_of_other_readings
 from skdeepad.parameters import Parametrized, parameter
 
 _SEEDS = ("network", "decoder", "split", "training", "head")
@@ -113,15 +114,16 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
         doc="""Network that maps rows to codes. An instance is copied, its weights included, and
             never trained in place; a class or a function is called, with ``input_shape=`` if it
             takes a parameter of that name. None chooses by the shape of a row: an MLP for tables,
-            the papers' LeNet for images (:mod:`skdeepad.networks`).""",
+            the papers' LeNet for images, one of 1-D convolutions for series (channels, time)
+            (:mod:`skdeepad.networks`).""",
     )
     hidden_layer_sizes: Sequence[int] | None = parameter(
         default=None,
         constraint=["array-like", None],
         kind="tuple of int",
-        doc="""Units of each layer of the default network (of its dense layers, for images); the
-            last is the size of the code. None: (128, 64, 32) for tables, the papers' sizes for
-            images.""",
+        doc="""Units of each layer of the default network (of its dense layers, for images and
+            series); the last is the size of the code. None: (128, 64, 32) for tables, the papers'
+            sizes for images, {series_sizes} for series.""",
     )
     input_shape: Sequence[int] | None = parameter(
         default=None,
@@ -201,6 +203,7 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
     _paper_source = ""
     _paper_note = ""
     _resolution = 1e-6
+    _series_sizes = "(128,)"
     _collapse = (
         "a collapsed network: usual causes are a learning rate too high, training for too long, or "
         "features of very different scale; lower lr or n_epochs, or standardize"
@@ -261,6 +264,14 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
             settings["n_epochs"] = None
         settings["lr_schedule"] = _checked_schedule(settings["lr_schedule"])
         return Stage(name, objective, **settings)
+
+    def _validate(self, X: Any, *, reset: bool) -> NDArray[Any]:
+        rows = super()._validate(X, reset=reset)
+        # Whoever passes a network or a shape has said what the axes are.
+        unsaid = self.network is None and self.input_shape is None and self._wants_scaled_rows
+        if reset and unsaid and networks.is_series(self.input_shape_):
+            warn_of_other_readings(rows, self.input_shape_)
+        return rows
 
     def _encoder(self, seeds: dict[str, int], *, bias: bool, **branching: Any) -> nn.Module:
         """Return the network from rows to codes."""

@@ -314,6 +314,31 @@ def warn_of_channels_last(shape: tuple[int, ...]) -> None:
         )
 
 
+def warn_of_other_readings(X: NDArray[Any], shape: tuple[int, ...]) -> None:
+    """Warn of rows read as series (channels, time) that may be gray images, texts, or time first.
+
+    These often have as many channels as half of their steps, and texts of word vectors end in
+    tokens of zeros, more or fewer of them.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Flat rows.
+    shape : tuple of int
+        Shape of a row, (channels, time).
+    """
+    channels, time = shape
+    known = np.asarray(X.reshape(-1, channels, time).any(axis=2))  # (n, channels)
+    lengths = channels - np.argmax(known[:, ::-1], axis=1)  # up to the last that is not all zeros
+    if 2 * channels >= time or len(np.unique(lengths)) > 2:
+        warn(
+            f"X holds rows of shape {shape}, which are read as series of {channels} channels, "
+            f"{time} steps. Pass input_shape={shape} if that is what they are. If the first axis "
+            "is time, pass np.swapaxes(X, 1, 2); if they are images of one channel, X[:, None]; "
+            "texts as word vectors are for CVDD, or a network of your own."
+        )
+
+
 def check_labels(y: Any, n_samples: int, *, for_training: bool = True) -> NDArray[np.int8]:
     """Read partial labels by their sign.
 

@@ -107,10 +107,12 @@ def is_table(shape: Sequence[int]) -> bool:
     return len(shape) == 1 or (len(shape) == 3 and shape[1] == 1)
 
 
-def image_shape(detector: DeepDetector, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shape of an image, or refuse rows that are none."""
+def image_shape(detector: DeepDetector, shape: tuple[int, ...], series_as: str) -> tuple[int, ...]:
+    """Return the shape of an image, or refuse rows that are none and say how series are passed."""
     if len(shape) != 3:
-        hint = " Write X[:, None] for images of one channel." if len(shape) == 2 else ""
+        hint = ""
+        if len(shape) == 2:
+            hint = f" Write X[:, None] for images of one channel, {series_as} for series."
         raise ValueError(
             f"{type(detector).__name__} takes tables and images (n, channels, height, width); X "
             f"holds rows of shape {shape}.{hint}"

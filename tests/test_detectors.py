@@ -694,6 +694,7 @@ def test_pretraining_needs_a_decoder(cls):
 
 
 IMAGES = X.reshape(60, 1, 2, 2)
+SERIES = np.repeat(X[:, None], 4, axis=2)  # one channel, 16 steps
 
 
 def any_rows(n_codes=3):
@@ -719,12 +720,14 @@ def any_rows(n_codes=3):
             {"network": any_rows(), "decoder": PlainDecoder},
             {DeepSVDD, DeepSAD},
         ),
+        (SERIES, {}, set()),
+        (SERIES, {"decoder": PlainDecoder}, {DeepSVDD, DeepSAD}),
     ],
     ids=["table", "table, network", "table, both", "signal", "images", "images, network"]
-    + ["images, both", "two axes, both"],
+    + ["images, both", "two axes, both", "series", "series, decoder"],
 )
 def test_what_is_pretrained_by_default(cls, rows, params, those_that_do):
-    """HSC never; DeepSAD what is no table; both others only with a decoder."""
+    """HSC never; DeepSAD no table; series, and own networks, only with a decoder."""
     detector = small(cls, n_epochs=1, **params).fit(rows, Y)
     assert ("pretrain" in detector.history_) == (cls in those_that_do)
     told = small(cls, n_epochs=1, **params, pretrain=cls in those_that_do).fit(rows, Y)

@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "preparation": {"augmentation", "deep", "notices", "objectives", "parameters", "synthetic"},
     "features": {"notices", "parameters"},
     "inspection": {"inputs"},
-    "deep": {"base", "callbacks", "compute", "engine", "networks", "parameters"},
+    "deep": {"base", "callbacks", "compute", "engine", "inputs", "networks", "parameters"},
     "stacking": {"base", "callbacks", "engine"},
     "model_selection": {"inputs", "notices", "stacking"},
     "testing": {"base", "deep", "stacking"},

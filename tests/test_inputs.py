@@ -1,5 +1,6 @@
 """Rows of any shape: what they are read as, and that all detectors read them alike."""
 
+import pickle
 import warnings
 
 import numpy as np
@@ -287,17 +288,67 @@ def test_scores_of_shaped_rows_are_those_computed_by_hand(kind):
     assert_allclose(detector.anomaly_score(rows), error, rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", TAKE_ANY)
+def test_series_have_a_default_network(name):
+    detector, flat = quick(name).fit(SERIES, Y), SERIES.reshape(40, 32)
+    assert isinstance(detector.network_, LeNet)
+    of_flat = quick(name, input_shape=(2, 16)).fit(flat, Y)
+    expected = detector.score_samples(SERIES)
+    for model in (detector, of_flat):
+        assert model.input_shape_ == (2, 16)
+        assert_array_equal(model.score_samples(SERIES), expected)
+        assert_array_equal(model.score_samples(flat), expected)
+        with pytest.raises(ValueError, match="same axes in another order"):
+            model.predict(np.swapaxes(SERIES, 1, 2))
+    assert_array_equal(pickle.loads(pickle.dumps(detector)).score_samples(flat), expected)
+
+
 @pytest.mark.parametrize("name", [name for name in TAKE_ANY if "M1" not in name])
-def test_default_networks_name_both_readings(name):
-    with pytest.raises(ValueError, match=r"2 tokens of 16 numbers or as 2 channels of a series"):
-        quick(name).fit(SERIES, Y)
+def test_rows_without_a_default_network_are_refused(name):
+    with pytest.raises(ValueError, match=r"16 channels and 2 steps.*np.swapaxes\(X, 1, 2\)"):
+        quick(name).fit(np.swapaxes(SERIES, 1, 2), Y)
     with pytest.raises(ValueError, match=r"reshape\(len\(X\), -1\)"):
         quick(name).fit(VIDEOS, Y)
 
 
+PADDED = RNG.normal(size=(40, 5, 12)).astype(np.float32)
+PADDED[::3, 4:] = 0  # texts of three lengths
+PADDED[1::3, 2:] = 0
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        RNG.normal(size=(40, 10, 12)),
+        RNG.normal(size=(40, 8, 8)),
+        RNG.normal(size=(40, 4, 8)),
+        PADDED,
+    ],
+    ids=["channels last", "gray images", "many channels", "texts"],
+)
+def test_series_that_may_be_something_else_are_warned_of(rows):
+    shape = rows.shape[1:]
+    with pytest.warns(UserWarning, match=rf"series of {shape[0]} channels, {shape[1]} steps"):
+        expected = small_member(random_state=0).fit(rows).score_samples(rows)
+    # Whoever says what they are is not warned.
+    said = small_member(random_state=0, input_shape=shape).fit(rows)
+    assert_array_equal(said.score_samples(rows), expected)
+    small_member(network=nn.Sequential(nn.Flatten(), nn.Linear(rows[0].size, 2, bias=False))).fit(
+        rows
+    )
+    SSAD(contamination=0.1).fit(rows)
+
+
+def test_series_of_a_dead_channel_are_not_warned_of():
+    rows = RNG.normal(size=(40, 3, 12)).astype(np.float32)
+    rows[5:9, 2] = 0
+    small_member().fit(rows)
+
+
 @pytest.mark.parametrize("name", [name for name in OF_ROWS if name not in TAKE_ANY])
 def test_methods_of_images_say_how_to_make_some(name):
-    with pytest.raises(ValueError, match=r"images \(n, channels.*Write X\[:, None\]"):
+    how = r"X\[:, :, None\]" if name in WANT_MAPS else r"X\.reshape\(len\(X\), -1\)"
+    with pytest.raises(ValueError, match=rf"images \(n, .*X\[:, None\].*, {how} for series\."):
         quick(name).fit(TOKENS, Y)
     with pytest.raises(ValueError, match=r"rows of shape \(2, 4, 6, 7\)\.$"):
         quick(name).fit(VIDEOS, Y)

@@ -32,6 +32,7 @@ pytestmark = [
 
 META = torch.device("meta")
 X, Y = table(40)
+SERIES = np.random.default_rng(1).normal(size=(20, 2, 16))
 IMAGES = np.random.default_rng(0).normal(size=(20, 1, 8, 8))
 
 
@@ -173,6 +174,15 @@ def test_texts_of_ids_are_too(models):
     params = {"n_epochs": 2, "device": "meta", "vectors": vectors}
     detectors = [quick("CVDD", random_state=seed, **params) for seed in range(2)]
     assert_all_on_meta(models, 2, train_on_meta(detectors, ids, None))
+
+
+@pytest.mark.parametrize("name", ["AutoEncoder", "DeepSAD", "DeepSVDD", "HSC"])
+def test_series_are_too(name, models):
+    params = {"n_epochs": 2, "pretraining": Pretraining(n_epochs=2), "pretrain": True}
+    params |= {"batch_size": 8, "device": "meta"}
+    detectors = [quick(name, random_state=seed, **params) for seed in range(2)]
+    n_stages = train_on_meta(detectors, SERIES, Y[:20])
+    assert_all_on_meta(models, 2, n_stages)
 
 
 def test_streamed_rows_are_too(models):

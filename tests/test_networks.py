@@ -35,7 +35,11 @@ from skdeepad.objectives import DistanceObjective
 
 BLOCK = ["Conv2d", "BatchNorm2d", "LeakyReLU", "MaxPool2d"]
 DENSE = ["Linear", "BatchNorm1d", "LeakyReLU"]
-SHAPES = [(9,), (1, 28, 28), (3, 32, 32), (1, 8, 8), (1, 9, 13), (3, 4, 5), (1, 3, 3)]
+BLOCK_1D = ["Conv1d", "BatchNorm1d", "LeakyReLU", "MaxPool1d"]
+SHAPES = [
+    *((9,), (1, 28, 28), (3, 32, 32), (1, 8, 8), (1, 9, 13), (3, 4, 5), (1, 3, 3)),
+    *((3, 64), (1, 9)),
+]
 
 
 def leaves(network):
@@ -104,6 +108,11 @@ def default(shape, seed=0, bias=False, sizes=None, **branching):
             6 * 32 + 32 * 16 + 16 * 4 + (32 + 16 + 4) + 2 * (32 + 16),
         ),
         (MLP((2, 3), (5,)), ["Flatten", "Linear"], 6 * 5),
+        (
+            build_encoder(None, (3, 70), None, False, 0),  # 70 steps are 35, then 17
+            [*BLOCK_1D, *BLOCK_1D, "Flatten", "Linear"],
+            3 * 32 * 5 + 32 * 64 * 5 + 64 * 17 * 128,
+        ),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
 )
@@ -115,7 +124,10 @@ def test_layers_and_number_of_parameters(network, layers, expected):
             case nn.Conv2d():
                 assert layer.kernel_size == (5, 5) and layer.padding == (2, 2)
                 assert layer.stride == (1, 1)
-            case nn.MaxPool2d():
+            case nn.Conv1d():
+                assert layer.kernel_size == (5,) and layer.padding == (2,)
+                assert layer.stride == (1,)
+            case nn.MaxPool2d() | nn.MaxPool1d():
                 assert layer.kernel_size == 2 and layer.stride == 2
             case nn.LeakyReLU():
                 assert layer.negative_slope == 0.1
@@ -136,6 +148,8 @@ def test_layers_and_number_of_parameters(network, layers, expected):
         ((1, 4, 4), LeNet, (16, 32), 32),
         ((1, 3, 3), MLP, (128, 64, 32), 32),
         ((3, 3, 64), MLP, (128, 64, 32), 32),
+        ((1, 8), LeNet, (32, 64), 128),
+        ((7, 1000), LeNet, (32, 64), 128),
     ],
 )
 def test_default_network_by_input_shape(shape, kind, layers, code):
@@ -148,7 +162,7 @@ def test_default_network_by_input_shape(shape, kind, layers, code):
 @pytest.mark.parametrize(
     ("shape", "meaning"),
     [
-        ((5, 7), "can be read as 5 tokens of 7 numbers or as 5 channels of a series of 7 steps"),
+        ((5, 7), "are read as series of 5 channels and 7 steps, and at least 8 steps are expected"),
         ((2, 3, 4, 5), "are neither those of a table (features,) nor images (channels, height, w"),
     ],
 )
@@ -160,11 +174,31 @@ def test_no_default_network_for_rows_of_other_dimensions(shape, meaning):
     rows = str(("n", *shape)).replace("'", "")
     assert f"Pass network=, a module that maps rows {rows} to codes, or flatten them" in message
     assert "X.reshape(len(X), -1)" in message
+    assert ("np.swapaxes(X, 1, 2)" in message) == (len(shape) == 2)
     own = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), 2))
     assert code_size(build_encoder(own, shape, None, False, 0), shape) == 2
 
 
-@pytest.mark.parametrize("shape", [(9,), (1, 28, 28), (3, 8, 8)])
+def test_series_go_through_convolutions_along_time():
+    """A block by the formula: correlation, BatchNorm of constants, LeakyReLU, maxima of two."""
+    network = LeNet((2, 9), filters=(3,), dense=(4,)).eval()
+    convolution, norm, *_ = network.convolutions
+    norm.running_mean.copy_(torch.tensor([0.1, -0.2, 0.3]))
+    norm.running_var.copy_(torch.tensor([0.5, 1.0, 2.0]))
+    row = np.random.default_rng(0).normal(size=(2, 9))
+    kernels = convolution.weight.detach().double().numpy()
+    maps = [sum(map(functools.partial(np.correlate, mode="same"), row, each)) for each in kernels]
+    scale = np.sqrt(norm.running_var.double().numpy() + norm.eps)
+    maps = (maps - norm.running_mean.double().numpy()[:, None]) / scale[:, None]
+    maps = np.where(maps > 0, maps, 0.1 * maps)
+    code = maps[:, :8].reshape(3, 4, 2).max(axis=2).ravel()  # the ninth step has no partner
+    code = network.head[-1].weight.detach().double().numpy() @ code
+    with torch.no_grad():
+        computed = network(torch.tensor(row[None]).float())[0].double().numpy()
+    np.testing.assert_allclose(computed, code, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(9,), (1, 28, 28), (3, 8, 8), (3, 40)])
 def test_hidden_layer_sizes_set_the_dense_layers(shape):
     network = default(shape, sizes=(7, 6, 5))
     assert [layer.out_features for layer in leaves(network) if isinstance(layer, nn.Linear)] == [
@@ -176,11 +210,18 @@ def test_hidden_layer_sizes_set_the_dense_layers(shape):
 
 
 @pytest.mark.parametrize(
-    ("shape", "filters"), [((1, 3, 9), (8, 4)), ((1, 9, 3), (8, 4)), ((3, 7, 7), (8, 8, 8))]
+    ("shape", "filters"),
+    [((1, 3, 9), (8, 4)), ((1, 9, 3), (8, 4)), ((3, 7, 7), (8, 8, 8)), ((9, 7), (8, 8, 8))],
 )
-def test_lenet_refuses_images_it_cannot_halve(shape, filters):
-    with pytest.raises(ValueError, match=r"needs at least \d pixels a side; got input_shape="):
+def test_lenet_refuses_rows_it_cannot_halve(shape, filters):
+    with pytest.raises(ValueError, match=r"needs at least \d pixels or steps; got input_shape="):
         LeNet(shape, filters=filters)
+
+
+@pytest.mark.parametrize("shape", [(9,), (2, 8, 8, 8)])
+def test_lenet_refuses_rows_of_other_dimensions(shape):
+    with pytest.raises(ValueError, match=r"takes images .* and series .*got input_shape=\("):
+        LeNet(shape)
 
 
 def test_no_dropout():
@@ -304,14 +345,16 @@ def test_a_head_makes_a_number_of_each_code():
 # Decoders
 
 IMAGE_SHAPES = st.tuples(st.integers(1, 3), st.integers(1, 21), st.integers(1, 21))
+SERIES_SHAPES = st.tuples(st.integers(1, 3), st.integers(8, 40))
 TABLE_SHAPES = st.tuples(st.integers(1, 40))
 
 
 @settings(max_examples=40, deadline=None)
-@given(shape=st.one_of(TABLE_SHAPES, IMAGE_SHAPES), bias=st.booleans())
+@given(shape=st.one_of(TABLE_SHAPES, SERIES_SHAPES, IMAGE_SHAPES), bias=st.booleans())
 @example(shape=(1, 9, 13), bias=False)
 @example(shape=(3, 15, 31), bias=True)
 @example(shape=(1, 4, 4), bias=False)
+@example(shape=(2, 11), bias=True)
 def test_decoder_gives_back_rows_of_the_input_shape(shape, bias):
     encoder = default(shape, bias=bias, sizes=(6, 3))
     decoder = build_decoder(None, encoder, shape, seed=1)
@@ -327,14 +370,16 @@ def test_decoder_mirrors_the_encoder(shape):
     decoder = build_decoder(None, encoder, shape, seed=1)
 
     def kernels(network):
-        layers = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
+        layers = (nn.Linear, nn.Conv1d, nn.ConvTranspose1d, nn.Conv2d, nn.ConvTranspose2d)
         return [tuple(layer.weight.shape) for layer in leaves(network) if isinstance(layer, layers)]
 
     mirrored = [s[::-1] if len(s) == 2 else s for s in reversed(kernels(encoder))]
     assert kernels(decoder) == mirrored
     count = names(encoder).count
-    assert names(decoder).count("Upsample") == count("MaxPool2d")
-    assert names(decoder).count("ConvTranspose2d") == count("Conv2d")
+    assert names(decoder).count("Upsample") == count("MaxPool1d") + count("MaxPool2d")
+    for dimensions in "12":
+        of_decoder = names(decoder).count(f"ConvTranspose{dimensions}d")
+        assert of_decoder == count(f"Conv{dimensions}d")
 
 
 def test_upsampling_repeats_pixels_where_pooling_took_them():
@@ -437,6 +482,7 @@ def decoder_of_code(code_size, input_shape):
 WAYS = {
     "default table": (None, (9,)),
     "default image": (None, (1, 8, 8)),
+    "default series": (None, (2, 16)),
     "class": (Table, (3,)),
     "factory of the shape": (factory_of_shape, (3,)),
     "factory without the shape": (factory_without_shape, (3,)),
@@ -473,7 +519,7 @@ def test_building_leaves_the_global_generators_alone(way):
     )
 
 
-@pytest.mark.parametrize("shape", [(400,), (3, 32, 32)])
+@pytest.mark.parametrize("shape", [(400,), (3, 32, 32), (8, 60)])
 def test_weights_are_drawn_as_torch_draws_them(shape):
     """Uniform in +-1/sqrt(fan in), layer by layer, and nothing is left uninitialised."""
     ours = default(shape, bias=True)

@@ -242,6 +242,15 @@ def test_a_stack_for_images_gives_what_each_gives_by_itself(name, labels, models
     assert_a_stack_is_no_other(detectors, models, IMAGES, y, IMAGES[:5] + 1, 4, 1e-6)
 
 
+@pytest.mark.usefixtures("double")
+@pytest.mark.parametrize("name", ["AutoEncoder", "DeepSAD", "DeepSVDD", "HSC"])
+def test_a_stack_for_series_gives_what_each_gives_by_itself(name, models):
+    numbers = {"pretrain": True, "batch_size": 8, "input_shape": (2, 32)}
+    detectors = different(name, **numbers, **SHARED)[:2]
+    y = LABELS_OF_IMAGES["labeled"]
+    assert_a_stack_is_no_other(detectors, models, IMAGES, y, IMAGES[:5] + 1, 4, 1e-6)
+
+
 def sequential(*norms):
     """Return a network of one's own with layers between the linear ones."""
     layers = [nn.Linear(4, 8, bias=False), *norms, nn.LeakyReLU(0.1), nn.Linear(8, 4, bias=False)]

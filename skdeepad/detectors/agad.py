@@ -403,7 +403,7 @@ class AGAD(LabelParameters, DeepDetector):
         self.discriminator_: nn.Module = cast(AdversarialObjective, objective).discriminator
 
     def _row_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        return shape if len(shape) == 1 else image_shape(self, shape)
+        return shape if len(shape) == 1 else image_shape(self, shape, "X.reshape(len(X), -1)")
 
     def _warn_of_scores(self, scores: NDArray[np.float64]) -> None:
         history = self.history_["train"]

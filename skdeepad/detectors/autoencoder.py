@@ -11,10 +11,10 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted
 from torch import nn
 
+from skdeepad import networks
 from skdeepad.deep import RUFF_NOTE, RUFF_SETTINGS, RUFF_SOURCE, DecoderParameter, DeepDetector
 from skdeepad.engine import Objective, Rows, Stage, score
 from skdeepad.inputs import on_host
-from skdeepad.networks import code_shape
 from skdeepad.objectives import ReconstructionObjective
 
 
@@ -69,6 +69,7 @@ class AutoEncoder(
     """
 
     _learns_from_labels = False
+    _series_sizes = "(32,), or a quarter of the numbers in a row if these are fewer,"
     _paper_settings = RUFF_SETTINGS
     _paper_source, _paper_note = RUFF_SOURCE, RUFF_NOTE
 
@@ -133,10 +134,17 @@ class AutoEncoder(
 
     def _stages(self, seeds: dict[str, int], y: NDArray[np.int8]) -> list[Stage]:
         encoder = self._encoder(seeds, bias=True)
-        self._code_shape_ = code_shape(encoder, self.input_shape_)
+        self._code_shape_ = networks.code_shape(encoder, self.input_shape_)
         decoder = self._required_decoder(encoder, seeds)
         objective = ReconstructionObjective(encoder, decoder)
         return [self._stage("train", objective)]
+
+    def _layer_sizes(self) -> tuple[int, ...] | None:
+        sizes = super()._layer_sizes()
+        if sizes is None and networks.is_series(self.input_shape_):
+            # Codes as wide as those around a centre would let anomalies through.
+            return (min(32, math.prod(self.input_shape_) // 4),)
+        return sizes
 
     def _keep(self, objective: Objective) -> None:
         super()._keep(objective)

@@ -85,7 +85,7 @@ class DeepSAD(LabelParameters, HypersphereDetector):
 
     _pretrained = (
         "for images, and for other rows that are no table, if there is a decoder, that is for the "
-        "default networks and wherever `decoder` is given"
+        "default network of images and wherever `decoder` is given"
     )
     _paper_settings = {**HypersphereDetector._paper_settings, "anomaly_fraction": None}
 
@@ -97,9 +97,8 @@ class DeepSAD(LabelParameters, HypersphereDetector):
         )
 
     def _wants_pretraining(self) -> bool:
-        if self.pretrain == "auto":
-            return not is_table(self.input_shape_)
-        return bool(self.pretrain)
+        of_tables = self.pretrain == "auto" and is_table(self.input_shape_)
+        return super()._wants_pretraining() and not of_tables
 
     def _training_numbers(self) -> dict[str, Any]:
         return {"anomaly_fraction": self.anomaly_fraction}

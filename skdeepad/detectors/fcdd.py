@@ -272,7 +272,7 @@ class FCDD(LabelParameters, DeepDetector):
     def _row_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         if len(shape) == 1:
             return (1, 1, *shape)
-        return image_shape(self, shape)
+        return image_shape(self, shape, "X[:, :, None]")
 
     def _placed(
         self, X: NDArray[Any], y: NDArray[np.int8], place: Any = Rows.place, masks: Any = None

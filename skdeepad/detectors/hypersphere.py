@@ -127,7 +127,8 @@ class HypersphereDetector(DecoderParameter, CenteredDetector):
             ``Pretraining()``.""",
     )
     _pretrained = (
-        "if there is a decoder, that is for the default networks and wherever `decoder` is given"
+        "if there is a decoder, that is for the default networks of tables and images and wherever "
+        "`decoder` is given"
     )
     _paper_settings = {
         **RUFF_SETTINGS,
@@ -145,7 +146,9 @@ class HypersphereDetector(DecoderParameter, CenteredDetector):
 
     def _wants_pretraining(self) -> bool:
         """Tell whether there is pretraining, if there is a decoder."""
-        return bool(self.pretrain)
+        if self.pretrain == "auto":  # by measurement, series are better off without
+            return self.decoder is not None or len(self.input_shape_) != 2
+        return self.pretrain
 
     def _stages(self, seeds: dict[str, int], y: NDArray[np.int8]) -> list[Stage]:
         encoder = self._branched_encoder(seeds, y)

@@ -10,6 +10,7 @@ from skdeepad.networks._build import (
     build_generator,
     build_head,
     build_map_network,
+    is_series,
 )
 from skdeepad.networks._fcn import (
     ColumnEmbedding,
@@ -52,6 +53,7 @@ __all__ = [
     "fcn_imagenet",
     "fcn_table",
     "gaussian",
+    "is_series",
     "lenet_cifar10",
     "lenet_fashion_mnist",
     "lenet_mnist",

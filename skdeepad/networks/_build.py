@@ -23,6 +23,8 @@ _Built = TypeVar("_Built", bound=nn.Module)
 
 MLP_SIZES = (128, 64, 32)
 """Default layers of an MLP; the last is the size of the code."""
+SHORTEST_SERIES = 8
+"""Least number of steps of the series that have a default network."""
 
 
 def build_encoder(
@@ -41,9 +43,10 @@ def build_encoder(
     network : nn.Module, class, factory or None
         An instance is copied, weights included. A class or a factory is called, with
         ``input_shape=`` if it takes a parameter of that name. None: an :class:`MLP` for tables and
-        for images of less than 4 pixels a side, else a :class:`LeNet`.
+        for images of less than 4 pixels a side, else a :class:`LeNet`, for images and for series of
+        at least 8 steps.
     input_shape : tuple of int
-        Shape of one row: (features,) or (channels, height, width).
+        Shape of one row: (features,), (channels, height, width) or (channels, time).
     hidden_layer_sizes : tuple of int or None
         Layers of the default MLP, or dense layers of the default LeNet; the last is the size of the
         code. None: what the input shape asks for.
@@ -281,6 +284,22 @@ def build_head(size: int, seed: int, outputs: int = 1) -> nn.Sequential:
     return _from_own(lambda: nn.Sequential(nn.LeakyReLU(0.1), nn.Linear(size, outputs)), seed)
 
 
+def is_series(input_shape: Sequence[int]) -> bool:
+    """Tell whether the default network reads rows of a shape as series (channels, time).
+
+    Parameters
+    ----------
+    input_shape : tuple of int
+        Shape of one row.
+
+    Returns
+    -------
+    bool
+        Whether there are two axes, and steps enough.
+    """
+    return len(input_shape) == 2 and input_shape[1] >= SHORTEST_SERIES
+
+
 def _default(
     input_shape: Sequence[int],
     hidden_layer_sizes: Sequence[int] | None,
@@ -288,10 +307,13 @@ def _default(
     n_branches: int,
     squash: float | None,
 ) -> nn.Module:
-    if len(input_shape) not in (1, 3):
-        raise ValueError(_no_default(tuple(input_shape)))
-    if len(input_shape) == 1 or min(input_shape[1:]) < 4:
+    if len(input_shape) == 1 or (len(input_shape) == 3 and min(input_shape[1:]) < 4):
         return MLP(input_shape, hidden_layer_sizes or MLP_SIZES, bias, n_branches, squash)
+    if is_series(input_shape):
+        # By measurement: narrower and deeper ones found less, and so did dense layers between.
+        return LeNet(input_shape, (32, 64), hidden_layer_sizes or (128,), bias)
+    if len(input_shape) != 3:
+        raise ValueError(_no_default(tuple(input_shape)))
     channels, height, width = input_shape
     filters, dense = ((16, 32), (64, 32)) if channels == 1 else ((32, 64, 128), (128,))
     blocks = min(len(filters), int(math.log2(min(height, width))))
@@ -301,16 +323,21 @@ def _default(
 def _no_default(shape: tuple[int, ...]) -> str:
     """Return why there is no default network for rows of a shape, and what to do."""
     rows = ", ".join(["n", *map(str, shape)])
-    meaning = "are neither those of a table (features,) nor images (channels, height, width)"
+    meaning = (
+        "are neither those of a table (features,) nor images (channels, height, width) nor series "
+        "(channels, time)"
+    )
+    order = ""
     if len(shape) == 2:
-        a, b = shape
-        meaning = f"can be read as {a} tokens of {b} numbers or as {a} channels of a series of {b}"
-        meaning += " steps"
-    grey = " For images of one channel write X[:, None]." if len(shape) == 2 else ""
+        meaning = (
+            f"are read as series of {shape[0]} channels and {shape[1]} steps, and at least "
+            f"{SHORTEST_SERIES} steps are expected"
+        )
+        order = " If the last axis holds the channels, write np.swapaxes(X, 1, 2)."
     return (
         f"Rows of shape {shape} {meaning}: there is no default network for them. Pass network=, a "
         f"module that maps rows ({rows}) to codes, or flatten them with X.reshape(len(X), -1)."
-        f"{grey}"
+        f"{order}"
     )
 
 
@@ -354,6 +381,11 @@ def _default_fcn(input_shape: Sequence[int]) -> Callable[..., nn.Module]:
     return fcn_fashion_mnist if channels == 1 and max(height, width) <= 32 else fcn_cifar10
 
 
+_Weighted = (
+    nn.Linear | nn.Conv1d | nn.ConvTranspose1d | nn.Conv2d | nn.ConvTranspose2d | BranchLinear
+)
+
+
 def _from_own(factory: Callable[[], _Built], seed: int) -> _Built:
     """Build one of our networks without touching any global random state."""
     with torch.device("meta"):
@@ -361,7 +393,7 @@ def _from_own(factory: Callable[[], _Built], seed: int) -> _Built:
     network = network.to_empty(device="cpu")
     generator = private_generator(seed)
     for module in network.modules():
-        if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d | BranchLinear):
+        if isinstance(module, _Weighted):
             _uniform_weights(module, generator)
         elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.reset_parameters()  # ones and zeros: nothing is drawn
@@ -369,9 +401,7 @@ def _from_own(factory: Callable[[], _Built], seed: int) -> _Built:
 
 
 @torch.no_grad()
-def _uniform_weights(
-    module: nn.Linear | nn.Conv2d | nn.ConvTranspose2d | BranchLinear, generator: torch.Generator
-) -> None:
+def _uniform_weights(module: _Weighted, generator: torch.Generator) -> None:
     """Draw weights as torch does by default, U(-1, 1) / sqrt(fan in), biases likewise."""
     weight = module.weight[0] if isinstance(module, BranchLinear) else module.weight
     bound = 1 / math.sqrt(weight[0].numel())

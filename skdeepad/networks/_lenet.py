@@ -1,22 +1,41 @@
-"""The papers' LeNet-type convolutional networks for small images."""
+"""The papers' LeNet-type convolutional networks, for small images and for series."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from skdeepad.networks._mlp import dense_blocks
 
 
+class _Layers(NamedTuple):
+    """What a LeNet is made of, by the number of sides of its rows."""
+
+    convolution: type[nn.Module]
+    transposed: type[nn.Module]
+    norm: type[nn.Module]
+    pool: type[nn.Module]
+
+
+_LAYERS = {
+    1: _Layers(nn.Conv1d, nn.ConvTranspose1d, nn.BatchNorm1d, nn.MaxPool1d),
+    2: _Layers(nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.MaxPool2d),
+}
+
+
 class LeNet(nn.Module):
     """Blocks of 5x5 convolution, BatchNorm, LeakyReLU and 2x2 max-pooling, then dense layers.
+
+    For series they have one dimension: convolutions over 5 steps, max-pooling over 2.
 
     Parameters
     ----------
     input_shape : tuple of int
-        (channels, height, width); height and width at least 2 to the number of blocks.
+        (channels, height, width) or (channels, time); height, width and time at least 2 to the
+        number of blocks.
     filters : tuple of int, default=(16, 32)
         Filters of each block.
     dense : tuple of int, default=(64, 32)
@@ -36,6 +55,8 @@ class LeNet(nn.Module):
     >>> encoder = LeNet((1, 28, 28), filters=(8, 4), dense=(32,))
     >>> encoder(torch.zeros(5, 1, 28, 28)).shape
     torch.Size([5, 32])
+    >>> LeNet((3, 100))(torch.zeros(5, 3, 100)).shape  # series of three channels
+    torch.Size([5, 32])
     """
 
     def __init__(
@@ -46,42 +67,47 @@ class LeNet(nn.Module):
         bias: bool = False,
     ) -> None:
         super().__init__()
-        if len(input_shape) != 3:
+        channels, *sides = input_shape
+        if len(sides) not in _LAYERS:
             raise ValueError(
-                "LeNet takes images (channels, height, width): expected an input_shape of three "
-                f"numbers, got {tuple(input_shape)}. Use an MLP for tables."
+                "LeNet takes images (channels, height, width) and series (channels, time); got "
+                f"input_shape={tuple(input_shape)}. Use an MLP for tables."
             )
-        channels, height, width = input_shape
-        if min(height, width) < 2 ** len(filters):
+        if min(sides) < 2 ** len(filters):
             raise ValueError(
-                f"LeNet with {len(filters)} blocks halves an image {len(filters)} times and needs "
-                f"at least {2 ** len(filters)} pixels a side; got input_shape={tuple(input_shape)}."
-                " Use fewer filters, or an MLP."
+                f"LeNet with {len(filters)} blocks halves each side {len(filters)} times and needs "
+                f"at least {2 ** len(filters)} pixels or steps; got "
+                f"input_shape={tuple(input_shape)}. Use fewer filters, or an MLP."
             )
         self.input_shape: tuple[int, ...] = tuple(input_shape)
         self.filters: tuple[int, ...] = tuple(filters)
         self.dense: tuple[int, ...] = tuple(dense)
+        of = _LAYERS[len(sides)]
         layers: list[nn.Module] = []
         for inputs, outputs in zip((channels, *filters[:-1]), filters, strict=True):
             layers += [
-                nn.Conv2d(inputs, outputs, 5, padding=2, bias=bias),
-                nn.BatchNorm2d(outputs, affine=bias),
+                of.convolution(inputs, outputs, 5, padding=2, bias=bias),
+                of.norm(outputs, affine=bias),
                 nn.LeakyReLU(0.1),
-                nn.MaxPool2d(2),
+                of.pool(2),
             ]
         self.convolutions: nn.Module = nn.Sequential(*layers)
-        map_shape = (filters[-1], height >> len(filters), width >> len(filters))
-        sizes = (math.prod(map_shape), *dense)
+        self._map_shape: tuple[int, ...] = (filters[-1], *self._sides_behind(len(filters)))
+        sizes = (math.prod(self._map_shape), *dense)
         self.head: nn.Module = nn.Sequential(nn.Flatten(), *dense_blocks(sizes, bias))
-        self._map_shape = map_shape
+
+    def _sides_behind(self, blocks: int) -> tuple[int, ...]:
+        """Return the sides of the maps behind that many blocks."""
+        return tuple(side >> blocks for side in self.input_shape[1:])
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map images (n, c, h, w) to codes (n, d)."""
+        """Map images (n, c, h, w) or series (n, c, t) to codes (n, d)."""
         return self.head(self.convolutions(x))
 
     def decoder(self) -> nn.Module:
         """Return the mirror image: upsampling for pooling, transposed for plain convolutions."""
-        channels, height, width = self.input_shape
+        channels, *sides = self.input_shape
+        of = _LAYERS[len(sides)]
         sizes = (*self.dense[::-1], math.prod(self._map_shape))
         layers = [*dense_blocks(sizes, bias=True), nn.Unflatten(1, self._map_shape)]
         outputs = (*self.filters[:-1][::-1], channels)
@@ -89,12 +115,11 @@ class LeNet(nn.Module):
             zip(self.filters[::-1], outputs, strict=True), start=1
         ):
             # An odd side lost a pixel in pooling; upsampling to the exact size gives it back.
-            blocks_left = len(self.filters) - block
             layers += [
-                nn.BatchNorm2d(inputs),
+                of.norm(inputs),
                 nn.LeakyReLU(0.1),
-                nn.Upsample(size=(height >> blocks_left, width >> blocks_left)),
-                nn.ConvTranspose2d(inputs, out, 5, padding=2),
+                nn.Upsample(size=self._sides_behind(len(self.filters) - block)),
+                of.transposed(inputs, out, 5, padding=2),
             ]
         return nn.Sequential(*layers)
 
