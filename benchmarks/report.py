@@ -422,7 +422,7 @@ def report_text():
     write(
         "text",
         "ROC AUC in % on all test texts by the group that is normal, mean ± standard deviation "
-        f"over 3 seeds; a one-class SVM has none. {LEGEND}",
+        f"over seeds, if there are several; a one-class SVM has none. {LEGEND}",
         figures(["", *text.GROUPS, "mean"], rows),
         made_from(results, "python -m benchmarks text"),
     )
@@ -451,8 +451,7 @@ def report_text_labels():
         parts.append(titled(title, table))
     write(
         "text_labels",
-        "ROC AUC in % on test texts, mean ± standard deviation over the six groups, each the mean "
-        "over 3 seeds.",
+        "ROC AUC in % on test texts, mean ± standard deviation over the six groups.",
         *parts,
         made_from(results, "python -m benchmarks text_labels"),
     )
