@@ -48,6 +48,10 @@ CONTEXTS = {
         f"CVDD of the thesis, {r} contexts, raw": CVDD.with_paper_settings(n_contexts=r)
         for r in (3, 5, 10)
     },
+    **{
+        f"CVDD before training, 3 contexts{', raw' * raw}": CVDD(n_epochs=1, lr=1e-30)
+        for raw in (False, True)
+    },
 }
 POOLED = {
     f"OC-SVM, {pool}{', raw' * raw}": pool
