@@ -553,7 +553,6 @@ def state_of_the_process():
         "of NumPy": (np.geterr(), np.get_printoptions()),
         "warnings": (list(warnings.filters), warnings.showwarning),
         "environment": dict(os.environ),
-        "Python threads": {thread.name for thread in threading.enumerate()},
         "monitor": tqdm.tqdm.monitor,
         "folder": os.getcwd(),
         "signals": [signal.getsignal(number) for number in signal.valid_signals()],
@@ -566,8 +565,9 @@ def test_a_fit_leaves_no_trace(name, own_network, two_threads):
         pytest.skip("has no network")
     params = {"network": with_dropout(name), "decoder": PlainDecoder} if own_network else {}
     torch.optim.Adam([torch.zeros(1, requires_grad=True)])  # torch now imports a part of itself
-    before = state_of_the_process()
+    before, threads = state_of_the_process(), set(threading.enumerate())
     quick(name, **params).fit(X, Y).predict(X)
+    assert threads.issuperset(threading.enumerate())
     after = state_of_the_process()
     for what, state in before.items():
         assert after[what] == state, what

@@ -132,7 +132,7 @@ def cross_val_anomaly_scores(
     if not hasattr(estimator, "score_samples"):
         raise TypeError(
             "cross_val_anomaly_scores needs a detector with score_samples. Got "
-            f"{estimator!r}, which has none."
+            f"{estimator!r}, which has none. (LocalOutlierFactor has it with novelty=True.)"
         )
     X, y, groups = indexable(X, y, groups)
     folds = _list_folds(cv, X, y, groups)
