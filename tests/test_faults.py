@@ -702,7 +702,7 @@ class Wide(Rows):
         (lambda: DeepSAD(network=nn.Sequential, **FAST).fit(X), "has nothing to train: exp"),
         (lambda: DeepSAD(network=Rows().double(), **FAST).fit(X), r"network.float\(\)"),
         (lambda: DeepSAD(network=Nothing, **FAST).fit(X), r"returned \(2, 0\)"),
-        (lambda: DeepSAD(network=lenet_mnist, **FAST).fit(X), r"of three numbers, got \(4,\)"),
+        (lambda: DeepSAD(network=lenet_mnist, **FAST).fit(X), r"got input_shape=\(4,\)"),
         (lambda: HybridDetector(LocalOutlierFactor()).fit(X), "Pass detector__novelty=True"),
         (lambda: lof().fit(X), "detector__localoutlierfactor__novelty=True"),
         (lambda: DeepEnsemble(LocalOutlierFactor()).fit(X), "Pass estimator__novelty=True"),
