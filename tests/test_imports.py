@@ -34,7 +34,7 @@ MAY_IMPORT = {
         "synthetic",
     },
     "preparation": {"augmentation", "deep", "notices", "objectives", "parameters", "synthetic"},
-    "features": {"notices", "parameters"},
+    "features": {"inputs", "notices", "parameters"},
     "inspection": {"inputs"},
     "deep": {"base", "callbacks", "compute", "engine", "inputs", "networks", "parameters"},
     "stacking": {"base", "callbacks", "engine"},

@@ -1,5 +1,6 @@
 """Features for detectors: what turns raw data into rows of numbers."""
 
+from skdeepad.features.series import make_windows, point_scores
 from skdeepad.features.text import WordVectors
 
-__all__ = ["WordVectors"]
+__all__ = ["WordVectors", "make_windows", "point_scores"]
