@@ -19,7 +19,10 @@ from skdeepad.deep import DeepDetector
 from skdeepad.detectors.deep_svdd import SoftBoundaryObjective
 from skdeepad.model_selection import labeled_roc_auc
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*does not learn from labels:skdeepad.LabelWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*does not learn from labels:skdeepad.LabelWarning"),
+    pytest.mark.filterwarnings("ignore:X is a table, and CVDD takes"),
+]
 HAS_CALLBACKS = parse_version(sklearn.__version__) >= parse_version("1.9")
 needs_callbacks = pytest.mark.skipif(not HAS_CALLBACKS, reason="scikit-learn < 1.9")
 

@@ -66,6 +66,13 @@ BY_HAND = {
         # labels are read by their sign
         ((double([2, 2, math.log(2)]), torch.tensor([7, 0, -9]), double(1)), [2, 2, math.log(2)]),
     ],
+    "context_description": [
+        # labels are read by their sign
+        (
+            (double([0.3, 0.3, 0.25, 1]), torch.tensor([0, 7, -9, -1]), double(3)),
+            [0.3, 0.9, 3 * math.log(4), 0.0],
+        ),
+    ],
     "minus_log_one_minus_exp": [
         # -log(h) + h / 2 next to 0; exp(-h) far away; log 2 in the middle
         (
@@ -171,6 +178,7 @@ def test_gradient_equals_finite_differences(name):
     else:
         distance = double([0.3, 0.7, 1.1, 1.9, 2.7, 0.4])
         numbers = {"soft_boundary": [double(1.0), double(0.3)], "deep_sad": [double(1.7)]}
+        numbers |= {"context_description": [double(1.7)]}
         numbers |= {"hypersphere_classification": [double(1.7)], "focal": [double(2), double(0.3)]}
         arguments = [distance, y, *numbers.get(name, [])]
         if name == "minus_log_one_minus_exp":
