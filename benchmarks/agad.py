@@ -4,7 +4,8 @@ Run as ``python -m benchmarks agad`` with the data in ``SKDEEPAD_DATA``. One cla
 Labeled anomalies, if any, are drawn from the other nine and make up that share of the training
 images. Pixels lie in [-1, 1]. The number of epochs is fixed beforehand; test images are scored
 after each epoch to show how the figure depends on it, and the last epoch's is the result. The
-learning rate is constant, as in the paper, or falls to 0 along half a cosine, as by default. Sizes:
+learning rate is constant, as in the paper, or falls to 0 along half a cosine, and the generator is
+averaged over epochs, as by default. Sizes:
 
 small
     For a CPU: digits 4 and 8 of MNIST, the naive generator, 2,000 normal training images, 1,000
@@ -83,6 +84,7 @@ def run(tasks, options):
     ((size, data, _, schedule, share, normal, seed),) = (task.values() for task in tasks)
     X, y, X_test, anomalous = make_task(size, data, normal, share, seed)
     detector = AGAD(generator=GENERATORS[data], n_epochs=EPOCHS[size], lr_schedule=schedule)
+    detector.set_params(average=schedule != "constant")
     prepare(detector, seed, options)
     curve = Curve(X_test, anomalous)
     start = time.perf_counter()

@@ -24,7 +24,7 @@ VARIANTS = {
     "DeepSVDD": {"soft-boundary": {"objective": "soft-boundary"}},
     "HSC": {"norm": {"radial": "norm"}},
     "DeepClassifier": {"focal": {"objective": "focal"}},
-    "AGAD": {"GANomaly": {"contextual_adversarial": 0}},
+    "AGAD": {"GANomaly": {"contextual_adversarial": 0}, "norms": {"batch_norm": "both"}},
     "SSDGM": {"M1+M2": {"model": "M1+M2"}},
     "DeepEnsemble": {"rank-mean": {"combination": "rank-mean", "bootstrap": True}},
     "HybridDetector": {"SSAD": {"detector": SSAD()}},

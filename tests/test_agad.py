@@ -40,7 +40,9 @@ def small(**params):
     return AGAD(**{**given, "device": "cpu", "random_state": 0, **params})
 
 
-def objective_for(shape, sizes=(4, 8), weights=PAPER, reset_threshold=0.0, size=None, name="naive"):
+def objective_for(
+    shape, sizes=(4, 8), weights=PAPER, reset_threshold=0.0, size=None, name="naive", **params
+):
     """Return an objective whose discriminator has seed 1, in double precision."""
     generator = networks.build_generator(name, shape, sizes, 0)
     objective = agad.AdversarialObjective(
@@ -49,6 +51,7 @@ def objective_for(shape, sizes=(4, 8), weights=PAPER, reset_threshold=0.0, size=
         shape,
         size,
         UNCHANGED,
+        **params,
         **dict(zip(WEIGHTS, weights, strict=True)),
         reset_threshold=reset_threshold,
     )
@@ -232,19 +235,70 @@ def data_for(shape, n=24):
     return Rows(x, y, torch.device("cpu"), False)
 
 
-def losses_of(generator, discriminator, x, y, weights):
-    """Return both losses of a batch, from networks in training mode."""
+class HandNorm(nn.Module):
+    """BatchNorm as the paper freezes it: by the rows that are no anomalies."""
+
+    anomalous = None  # of the batch
+
+    def __init__(self, layer):
+        super().__init__()
+        self.weight, self.bias, self.momentum = layer.weight, layer.bias, layer.momentum
+        self.register_buffer("running_mean", layer.running_mean)
+        self.register_buffer("running_var", layer.running_var)
+
+    def forward(self, x):
+        of_channel = (1, -1, *[1] * (x.dim() - 2))
+        counted = x[~HandNorm.anomalous].transpose(0, 1).flatten(1)
+        known = [self.running_mean.clone(), self.running_var.clone()]
+        batch = [counted.mean(1), counted.var(1, correction=0)]
+        rows = []
+        for row, anomalous in zip(x, HandNorm.anomalous, strict=True):
+            mean, var = (each.view(of_channel) for each in (known if anomalous else batch))
+            rows.append((row[None] - mean) / (var + 1e-5).sqrt())
+        with torch.no_grad():
+            self.running_mean += self.momentum * (counted.mean(1) - self.running_mean)
+            self.running_var += self.momentum * (counted.var(1) - self.running_var)
+        return torch.cat(rows) * self.weight.view(of_channel) + self.bias.view(of_channel)
+
+
+def with_hand_norms(network):
+    """Put norms by hand in the place of BatchNorm."""
+    for name, layer in list(network.named_modules()):
+        if isinstance(layer, networks.BATCH_NORMS):
+            above, _, last = name.rpartition(".")
+            setattr(network.get_submodule(above), last, HandNorm(layer))
+    return network
+
+
+def twin(network):
+    """Return a network that shares all weights with another but for those of its norms."""
+    other = copy.deepcopy(network)
+    for name, module in other.named_modules():
+        if not isinstance(module, (*networks.BATCH_NORMS, HandNorm)):
+            for key, _ in list(module.named_parameters(recurse=False)):
+                setattr(module, key, getattr(network.get_submodule(name), key))
+    return other
+
+
+def losses_of(generator, discriminator, x, y, weights, twins=None):
+    """Return both losses of a batch, from networks in training mode.
+
+    Reconstructions go through the twins of the networks, if there are any.
+    """
+    of_made, judge_of_made = twins or (generator, discriminator)
+    HandNorm.anomalous = y < 0
     made = generator(x)
     change = torch.zeros(len(x), dtype=x.dtype)
     if weights[2]:
-        norms = [m for m in generator.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        kinds = (*networks.BATCH_NORMS, HandNorm)
+        norms = [] if twins else [m for m in generator.modules() if isinstance(m, kinds)]
         for layer in norms:
             layer.momentum = 0.0  # running statistics stay as they are
-        change = (made - generator(made)).abs().flatten(1).mean(1)
+        change = (made - of_made(made)).abs().flatten(1).mean(1)
         for layer in norms:
             layer.momentum = 0.1
     logit, features = discriminator(x)
-    made_logit, made_features = discriminator(made)
+    made_logit, made_features = judge_of_made(made)
     latent = torch.linalg.vector_norm(features - made_features, dim=1)
     contextual = (x - made).abs().flatten(1).mean(1)
     n, normal, anomalous = len(x), y >= 0, y < 0
@@ -264,14 +318,21 @@ def losses_of(generator, discriminator, x, y, weights):
     return of_generator / n, of_discriminator / n
 
 
-def bare_loop(objective, rows, stage, weights, resets):
+def bare_loop(objective, rows, stage, weights, resets, batch_norm="shared"):
     """Train copies of the networks without the engine; return them and the mean losses."""
-    generator = copy.deepcopy(objective.network).train()
-    discriminator = copy.deepcopy(objective.discriminator).train()
-    first = copy.deepcopy(discriminator.state_dict())
+    pair = [copy.deepcopy(objective.network).train()]
+    pair.append(copy.deepcopy(objective.discriminator).train())
+    if batch_norm in ("frozen", "both"):
+        pair = [with_hand_norms(network) for network in pair]
+    generator, discriminator = pair
+    twins = [twin(network) for network in pair] if batch_norm in ("auxiliary", "both") else None
+    first = [copy.deepcopy(each.state_dict()) for each in (discriminator, *(twins or [])[1:])]
     settings = {"lr": stage.lr, "weight_decay": stage.weight_decay}
-    ours = torch.optim.Adam(generator.parameters(), **settings)
-    other = torch.optim.Adam(discriminator.parameters(), **settings)
+    weighty = [
+        list(dict.fromkeys([*network.parameters(), *(other.parameters() if twins else ())]))
+        for network, other in zip(pair, twins or pair, strict=True)
+    ]
+    ours, other = (torch.optim.Adam(parameters, **settings) for parameters in weighty)
     sampler = Sampler(rows.labels(), stage.batch_size, stage.anomaly_fraction)
     random = private_generator(7)
     history = []
@@ -279,41 +340,48 @@ def bare_loop(objective, rows, stage, weights, resets):
         epoch = []
         for positions in sampler.epoch(random):
             x, y = rows.x[positions], rows.y[positions]
-            losses = losses_of(generator, discriminator, x, y, weights)
+            losses = losses_of(generator, discriminator, x, y, weights, twins)
             both = [
-                torch.autograd.grad(loss, list(network.parameters()), retain_graph=True)
-                for loss, network in zip(losses, (generator, discriminator), strict=True)
+                torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+                for loss, parameters in zip(losses, weighty, strict=True)
             ]
-            for network, gradients, adam in zip(
-                (generator, discriminator), both, (ours, other), strict=True
-            ):
-                for parameter, gradient in zip(network.parameters(), gradients, strict=True):
+            for parameters, gradients, adam in zip(weighty, both, (ours, other), strict=True):
+                for parameter, gradient in zip(parameters, gradients, strict=True):
                     parameter.grad = gradient
                 adam.step()
             epoch.append([loss.item() for loss in losses])
         history.append(np.mean(epoch, axis=0))
         if resets:
-            discriminator.load_state_dict(first)
-            other = torch.optim.Adam(discriminator.parameters(), **settings)
+            for network, state in zip((discriminator, *(twins or [])[1:]), first, strict=True):
+                network.load_state_dict(state)
+            other = torch.optim.Adam(weighty[1], **settings)
     return generator, discriminator, np.array(history)
+
+
+STRATEGIES = ["auxiliary", "frozen", "both"]
 
 
 @pytest.mark.parametrize("resets", [False, True])
 @pytest.mark.parametrize(
-    ("shape", "name", "sizes", "weights"),
+    ("shape", "name", "sizes", "weights", "batch_norm"),
     [
-        ((6,), "naive", (8, 4), PAPER),
-        ((6,), "naive", (8, 4), (2.0, 8.0, 0.0, 1.5)),
-        ((1, 8, 8), "naive", (3, 4, 2), PAPER),
-        ((2, 8, 8), "unet++", (3, 4, 2), PAPER),
+        ((6,), "naive", (8, 4), PAPER, "shared"),
+        ((6,), "naive", (8, 4), (2.0, 8.0, 0.0, 1.5), "shared"),
+        ((1, 8, 8), "naive", (3, 4, 2), PAPER, "shared"),
+        ((2, 8, 8), "unet++", (3, 4, 2), PAPER, "shared"),
+        *(((6,), "naive", (8, 4), PAPER, strategy) for strategy in STRATEGIES),
+        ((1, 8, 8), "naive", (3, 4, 2), PAPER, "both"),
     ],
 )
-def test_training_is_that_of_a_bare_loop(shape, name, sizes, weights, resets):
-    objective = objective_for(shape, sizes, weights, 1e9 if resets else 0.0, name=name)
+def test_training_is_that_of_a_bare_loop(shape, name, sizes, weights, batch_norm, resets):
+    threshold = 1e9 if resets else 0.0
+    objective = objective_for(shape, sizes, weights, threshold, name=name, batch_norm=batch_norm)
     rows = data_for(shape)
     stage = Stage("train", objective, n_epochs=2, lr=0.01, batch_size=8, weight_decay=0.01)
     stage.anomaly_fraction = 0.25
-    generator, discriminator, losses = bare_loop(objective, rows, stage, weights, resets)
+    generator, discriminator, losses = bare_loop(
+        objective, rows, stage, weights, resets, batch_norm
+    )
     before = copy.deepcopy(objective.network)
     record = engine.train(stage, rows, 7)
     assert_allclose(record.losses["generator_loss"], losses[:, 0], rtol=1e-5)
@@ -324,7 +392,7 @@ def test_training_is_that_of_a_bare_loop(shape, name, sizes, weights, resets):
     ):
         for key, value in expected.state_dict().items():
             if not key.endswith("num_batches_tracked"):
-                assert_allclose(made.state_dict()[key], value, rtol=1e-7, atol=1e-10, err_msg=key)
+                assert_allclose(made.state_dict()[key], value, rtol=1e-6, atol=1e-9, err_msg=key)
     # 20 rows, 6 of them beside 2 anomalies in a batch: 4 steps an epoch, one pass of rows in each.
     for key, value in objective.network.named_buffers():
         if key.endswith("num_batches_tracked"):
@@ -347,6 +415,111 @@ def test_running_statistics_are_those_of_rows_alone():
     engine.train(stage, rows, 7)
     assert_allclose(layer.running_mean, expected[0], rtol=1e-9)
     assert_allclose(layer.running_var, expected[1], rtol=1e-9)
+
+
+def inputs_of_norm(network, rows):
+    """Return what the first BatchNorm of a table's network takes, for rows in training mode."""
+    return network[0][1](rows) if isinstance(network, nn.Sequential) else network.features[0](rows)
+
+
+@pytest.mark.parametrize("batch_norm", ["shared", *STRATEGIES])
+def test_running_statistics_come_from_the_right_rows(batch_norm):
+    """A tenth of the way to those of the one batch there is."""
+    objective = objective_for((6,), (8, 4), batch_norm=batch_norm)
+    rows = data_for((6,))
+    freezes, auxiliary = batch_norm in ("frozen", "both"), batch_norm in ("auxiliary", "both")
+    counted = rows.y >= 0 if freezes else rows.y > -2
+    with torch.no_grad():
+        if freezes:
+            with networks.LeftOutOfBatchNorm(~counted):
+                made = copy.deepcopy(objective.network).train()(rows.x)
+        else:
+            made = copy.deepcopy(objective.network).train()(rows.x)
+        seen = {}
+        for which in ("network", "discriminator"):
+            network = getattr(objective, which)
+            seen[which] = [inputs_of_norm(network, x)[counted] for x in (rows.x, made)]
+    stage = Stage("train", objective, n_epochs=1, lr=1e-30, batch_size=len(rows))
+    engine.train(stage, rows, 7)
+    for which, (of_rows, of_made) in seen.items():
+        layer = next(iter(networks.copied_norms(getattr(objective, which)).values()))
+        expected = [0.1 * of_rows.mean(0), 0.9 + 0.1 * of_rows.var(0)]
+        if which == "discriminator" and not auxiliary:  # it judges rows first
+            expected[0] = 0.9 * expected[0] + 0.1 * of_made.mean(0)
+            expected[1] = 0.9 * expected[1] + 0.1 * of_made.var(0)
+        assert_allclose(layer.running_mean, expected[0], rtol=1e-9)
+        assert_allclose(layer.running_var, expected[1], rtol=1e-9)
+        if auxiliary:
+            layer = objective.auxiliary[which][0]
+            assert_allclose(layer.running_mean, 0.1 * of_made.mean(0), rtol=1e-9, atol=1e-15)
+            assert_allclose(layer.running_var, 0.9 + 0.1 * of_made.var(0), rtol=1e-9)
+
+
+def test_without_labeled_anomalies_none_are_frozen():
+    rows, scores = data_for((6,)), {}
+    rows.y.clamp_(min=0)
+    for strategy in ("shared", *STRATEGIES):
+        objective = objective_for((6,), (8, 4), batch_norm=strategy)
+        engine.train(Stage("train", objective, n_epochs=3, lr=0.01, batch_size=8), rows, 7)
+        scores[strategy] = objective.eval().score(rows.x).detach()
+    assert_allclose(scores["frozen"], scores["shared"], rtol=1e-5)
+    assert_allclose(scores["both"], scores["auxiliary"], rtol=1e-5)
+    assert (scores["auxiliary"] / scores["shared"] - 1).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("n_epochs", [1, 4])
+def test_the_average_of_the_generator_over_epochs(n_epochs, monkeypatch):
+    objective = objective_for((6,), (8, 4), averages=True)
+    rows, weights, last = data_for((6,)), [], []
+    after_epoch = agad.AdversarialObjective.after_epoch
+
+    def spy(self, epoch, *args):
+        weights.append([weight.clone() for weight in self.network.parameters()])
+        last[:] = [copy.deepcopy(self)]
+        return after_epoch(self, epoch, *args)
+
+    monkeypatch.setattr(agad.AdversarialObjective, "after_epoch", spy)
+    engine.train(Stage("train", objective, n_epochs=n_epochs, lr=0.01, batch_size=8), rows, 7)
+    counts = [(t + 1) ** 8 for t in range(n_epochs)]
+    made = list(objective.network.parameters())
+    for place, weight in enumerate(made):
+        of_epochs = zip(counts, (each[place] for each in weights), strict=True)
+        expected = sum(count * each for count, each in of_epochs) / sum(counts)
+        assert_allclose(weight.detach(), expected, rtol=1e-9, atol=1e-12)
+    [(_, layer), *_] = [
+        (name, module)
+        for name, module in objective.network.named_modules()
+        if isinstance(module, nn.BatchNorm1d)
+    ]
+    with torch.no_grad():
+        inputs = inputs_of_norm(objective.network, rows.x[rows.y >= 0])
+    assert_allclose(layer.running_mean, inputs.mean(0), rtol=1e-9)
+    assert_allclose(layer.running_var, inputs.var(0), rtol=1e-9)
+    assert layer.momentum == 0.1 and not layer.training
+    # Training goes on from the weights as they are, and the discriminator is no average.
+    assert_allclose(
+        next(objective.discriminator.parameters()).detach(),
+        next(last[0].discriminator.parameters()).detach(),
+    )
+    assert objective.average == []
+
+
+def test_an_average_is_measured_over_slices(monkeypatch):
+    """Statistics of 24 rows are the mean of those of three slices of eight, without anomalies."""
+    objective, rows = objective_for((6,), (8, 4), averages=True), data_for((6,))
+    objective.average = [weight.detach().clone() for weight in objective.network.parameters()]
+    monkeypatch.setattr(
+        Rows,
+        "slices",
+        lambda self: zip(*(each.split(8) for each in (rows.x, rows.y)), [8] * 3, strict=True),
+    )
+    with torch.no_grad():
+        objective.eval().finish(rows)
+        inputs = inputs_of_norm(objective.network, rows.x)
+    parts = [part[y >= 0] for part, y in zip(inputs.split(8), rows.y.split(8), strict=True)]
+    layer = next(iter(networks.copied_norms(objective.network).values()))
+    assert_allclose(layer.running_mean, sum(part.mean(0) for part in parts) / 3, rtol=1e-9)
+    assert_allclose(layer.running_var, sum(part.var(0) for part in parts) / 3, rtol=1e-9)
 
 
 @pytest.mark.parametrize(("loss", "mine"), [("generator_loss", 0), ("discriminator_loss", 1)])

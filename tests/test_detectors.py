@@ -1002,7 +1002,7 @@ PAPERS = {
     HSC: TRAINING_OF_2020
     | SPHERE_OF_2020
     | {**PRETRAINING_OF_2020, "pretrain": False, "batch_size": 256, "anomaly_fraction": 0.5},
-    AGAD: {"generator": "unet++", "n_epochs": 35, "lr_schedule": "constant"},
+    AGAD: {"generator": "unet++", "average": False, "n_epochs": 35, "lr_schedule": "constant"},
     **dict.fromkeys([DeepClassifier, FCDD, SSDGM]),
 }
 

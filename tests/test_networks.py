@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from numpy.testing import assert_allclose
 from torch import nn
 from torch.testing import assert_close
 
@@ -19,6 +20,7 @@ from skdeepad.engine import Batch
 from skdeepad.networks import (
     MLP,
     BranchLinear,
+    LeftOutOfBatchNorm,
     LeNet,
     Squash,
     build_decoder,
@@ -455,6 +457,80 @@ def test_decoder_of_another_shape_is_refused(decoder, gives):
 def test_decoder_that_cannot_take_the_codes_is_refused():
     with pytest.raises(ValueError, match="decoder cannot take rows of shape"):
         build_decoder(nn.Linear(5, 3), nn.Linear(3, 2), (3,), seed=0)
+
+
+# BatchNorm that leaves rows out
+
+SOME = [False, True, False, False, True, False]
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 4, 2)])
+@pytest.mark.parametrize("momentum", [0.1, 1.0])
+@pytest.mark.parametrize("left_out", [[False] * 6, SOME], ids=["none", "some"])
+def test_rows_left_out_are_normalized_by_the_running_statistics(shape, momentum, left_out):
+    x = torch.tensor(np.random.default_rng(0).normal(3, 2, size=(6, *shape)), requires_grad=True)
+    left_out = torch.tensor(left_out)
+    kind = nn.BatchNorm1d if len(shape) == 1 else nn.BatchNorm2d
+    norm = kind(3, momentum=momentum).double()
+    with torch.no_grad():
+        norm.weight.copy_(torch.arange(3) + 1)
+        norm.bias.copy_(torch.arange(3))
+        norm.running_mean.copy_(torch.arange(3) - 1)
+    of_some, of_known = copy.deepcopy(norm), copy.deepcopy(norm).eval()
+    expected = torch.zeros_like(x)
+    expected[~left_out] = of_some(x[~left_out])
+    expected[left_out] = of_known(x[left_out])
+    with LeftOutOfBatchNorm(left_out):
+        made = norm(x)
+        evaluated = of_known(x)
+    assert torch.equal(evaluated, of_known(x))  # in evaluation nothing is left out
+    assert_allclose(made.detach(), expected.detach(), rtol=1e-9, atol=1e-12)
+    assert_allclose(norm.running_mean, of_some.running_mean, rtol=1e-12)
+    assert_allclose(norm.running_var, of_some.running_var, rtol=1e-12)
+    inputs = [x, norm.weight, norm.bias]
+    found = torch.autograd.grad((made**3).sum(), inputs)
+    of_both = torch.autograd.grad((expected**3).sum(), [x, *of_some.parameters()])
+    assert_allclose(found[0], of_both[0], rtol=1e-7, atol=1e-7)
+    if not left_out.any():
+        for one, other in zip(found[1:], of_both[1:], strict=True):
+            assert_allclose(one, other, rtol=1e-7)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # of torch's own code
+def test_rows_are_left_out_in_compiled_code_too():
+    norms = [nn.BatchNorm1d(2), nn.BatchNorm1d(2)]
+    x = torch.arange(8.0).view(4, 2)
+
+    def normalized(norm):
+        with LeftOutOfBatchNorm(torch.tensor([False, True, False, False])):
+            return norm(x)
+
+    made = [normalized(norms[0]), torch.compile(normalized, backend="eager")(norms[1])]
+    assert_close(made[0], made[1])
+    assert_close(norms[0].running_mean, norms[1].running_mean)
+    assert_allclose(norms[0].running_mean, 0.1 * x[[0, 2, 3]].mean(0), rtol=1e-6)
+
+
+def test_a_batch_of_which_all_rows_are_left_out_teaches_nothing():
+    norm = nn.BatchNorm1d(2)
+    with torch.no_grad():
+        norm.running_var.fill_(4.0)
+    x = torch.arange(8.0).view(4, 2).requires_grad_()
+    with LeftOutOfBatchNorm(torch.ones(4, dtype=torch.bool)):
+        made = norm(x)
+    assert_allclose(made.detach(), x.detach() / 2, rtol=1e-4)
+    assert norm.running_mean.tolist() == [0, 0] and norm.running_var.tolist() == [4, 4]
+    (gradient,) = torch.autograd.grad(made.sum(), x)
+    assert torch.isfinite(gradient).all()
+
+
+def test_what_is_left_out_must_be_rows_of_the_batch():
+    with (
+        LeftOutOfBatchNorm(torch.zeros(4, dtype=torch.bool)),
+        pytest.raises(ValueError, match="some of 4 rows out, and was given 8.*batch_norm='shared'"),
+    ):
+        nn.BatchNorm1d(2)(torch.zeros(8, 2))
 
 
 # Building: seeds, copies, factories

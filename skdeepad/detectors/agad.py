@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from numbers import Real
-from typing import Any, ClassVar, NamedTuple, cast
+from typing import Any, ClassVar, Literal, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -34,6 +35,8 @@ LEAST_MEAN = 1e-3
 """Added to means before their reciprocals are taken."""
 CONSTANT = 1e-4
 """Reconstructions are constant if their variance is below this share of the rows'."""
+AVERAGE_EXPONENT = 8
+"""Epoch t counts as many times as t to this power in the average of the generator's weights."""
 WON = 0.03
 """The discriminator wins an epoch if its loss is below this share of that of guessing."""
 AT_LEAST_0: list[Any] = [Interval(Real, 0, None, closed="left")]
@@ -59,7 +62,7 @@ class AdversarialObjective(PreparedObjective):
         "of the other rises: the lowest loss does not mark the best detector. Pass "
         "early_stopping=False, and choose n_epochs."
     )
-    apart_from_losses: tuple[str, ...] = ("new_discriminator",)
+    apart_from_losses: tuple[str, ...] = ("new_discriminator", "averages", "average")
 
     new_discriminator: Callable[[], nn.Module]
     size: tuple[int, ...] | None
@@ -79,37 +82,64 @@ class AdversarialObjective(PreparedObjective):
         input_shape: Sequence[int],
         size: tuple[int, ...] | None,
         preparation: Preparation,
+        batch_norm: str = "shared",
+        averages: bool = False,
         **numbers: float,
     ) -> None:
         super().__init__(generator, input_shape, preparation, **numbers)
         self.new_discriminator, self.size = new_discriminator, size
         self.discriminator = new_discriminator()
         self.twice = numbers["contextual_adversarial"] > 0
+        self.freezes = batch_norm in ("frozen", "both")
+        # What BatchNorm of a network is where it takes reconstructions, by its names.
+        self.auxiliary_names: dict[str, list[str]] = {}
+        self.auxiliary: nn.ModuleDict = nn.ModuleDict()
+        if batch_norm in ("auxiliary", "both"):
+            for which in ("network", "discriminator"):
+                norms = networks.copied_norms(getattr(self, which))
+                self.auxiliary_names[which] = list(norms)
+                self.auxiliary[which] = nn.ModuleList(norms.values())
+        self.averages = averages
+        self.average: list[Tensor] = []  # of the generator's weights so far
         self.register_buffer("variation", torch.ones(()))
 
     def turns(self) -> Sequence[Turn]:
         """Return the generator's turn, then the discriminator's."""
         return (
-            Turn("generator_loss", ("network.",)),
-            Turn("discriminator_loss", ("discriminator.",)),
+            Turn("generator_loss", ("network.", "auxiliary.network.")),
+            Turn("discriminator_loss", ("discriminator.", "auxiliary.discriminator.")),
         )
 
     def shared(self, batch: Batch) -> Views:
         """Reconstruct rows, and their reconstructions, and judge both: once for both turns."""
         x = resized(batch.x, self.size)
-        reconstruction = self.network(x)
-        again = self.network_of_reconstructions(reconstruction) if self.twice else None
-        return Views(
-            x, reconstruction, again, *self.discriminator(x), *self.discriminator(reconstruction)
-        )
+        left_out = networks.LeftOutOfBatchNorm(batch.y < 0) if self.freezes else nullcontext()
+        with left_out:
+            reconstruction = self.network(x)
+            again = self._of_reconstructions("network", reconstruction) if self.twice else None
+            of_rows = self.discriminator(x)
+            of_made = self._of_reconstructions("discriminator", reconstruction)
+        return Views(x, reconstruction, again, *of_rows, *of_made)
 
-    def network_of_reconstructions(self, reconstruction: Tensor) -> Tensor:
-        """Pass reconstructions through the generator, and leave its running statistics alone.
+    def _of_reconstructions(self, which: str, reconstruction: Tensor) -> Any:
+        """Pass reconstructions through a network, and leave the generator's statistics alone.
 
         BatchNorm would otherwise score rows by what reconstructions look like, too.
         """
-        kept = {name: buffer.clone() for name, buffer in self.network.named_buffers()}
-        return functional_call(self.network, kept, (reconstruction,))
+        network: nn.Module = getattr(self, which)
+        instead: dict[str, Tensor] = {}
+        if which in self.auxiliary:
+            layers = zip(self.auxiliary_names[which], self._norms(which), strict=True)
+            for name, layer in layers:
+                own = {**dict(layer.named_parameters()), **dict(layer.named_buffers())}
+                instead |= {f"{name}.{key}".lstrip("."): tensor for key, tensor in own.items()}
+        elif which == "network":
+            instead = {name: buffer.clone() for name, buffer in network.named_buffers()}
+        return functional_call(network, instead, (reconstruction,))
+
+    def _norms(self, which: str) -> nn.ModuleList:
+        """Return what BatchNorm of a network is where it takes reconstructions."""
+        return cast(nn.ModuleList, self.auxiliary[which])
 
     def generator_loss(self, batch: Batch) -> Tensor:
         """Loss of each normal row; for anomalies that of all in the batch together: (n,)."""
@@ -147,16 +177,55 @@ class AdversarialObjective(PreparedObjective):
         balance = losses["discriminator_loss"] / math.log(4.0)
         reset = losses["discriminator_loss"] < float(self.reset_threshold)
         losses |= {"balance": balance, "reset": float(reset)}
+        if self.averages:
+            self._add_to_average(epoch)
         if not reset:
             return ()
-        self.discriminator.load_state_dict(self.new_discriminator().state_dict())
+        new = self.new_discriminator()
+        self.discriminator.load_state_dict(new.state_dict())
+        if self.auxiliary:
+            norms = networks.copied_norms(new).values()
+            for layer, first in zip(self._norms("discriminator"), norms, strict=True):
+                layer.load_state_dict(first.state_dict())
         return ("discriminator_loss",)
 
-    def finish(self, rows: Rows) -> None:
-        """Measure how much reconstructions vary, as a share of the variance of their rows.
+    def _add_to_average(self, epoch: int) -> None:
+        """Average the generator's weights over epochs, that of epoch t counting t^a times."""
+        weights = list(self.network.parameters())
+        if not self.average:
+            self.average = [weight.clone() for weight in weights]
+        counts = [number**AVERAGE_EXPONENT for number in range(1, epoch + 2)]
+        for average, weight in zip(self.average, weights, strict=True):
+            average.lerp_(weight, counts[-1] / sum(counts))
 
-        Among the first rows: a generator that gives all rows the same gives it to these.
+    def _take_average(self, rows: Rows) -> None:
+        """Make the average the generator's weights, and measure BatchNorm's statistics for them."""
+        for average, weight in zip(self.average, self.network.parameters(), strict=True):
+            weight.copy_(average)
+        self.average = []
+        layers = [m for m in self.network.modules() if isinstance(m, networks.BATCH_NORMS)]
+        momenta = [layer.momentum for layer in layers]
+        seen = 0
+        for layer in layers:
+            layer.train()
+        for x, y, count in rows.slices():
+            seen += count
+            for layer in layers:
+                layer.momentum = count / seen  # the mean over all slices
+            with networks.LeftOutOfBatchNorm(y[:count] < 0):
+                self.network(resized(x[:count], self.size))
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.eval()
+            layer.momentum = momentum
+
+    def finish(self, rows: Rows) -> None:
+        """Take the average, and measure how much reconstructions vary.
+
+        As a share of the variance of their rows, among the first ones: a generator that gives all
+        rows the same gives it to these.
         """
+        if self.average:
+            self._take_average(rows)
         x, _, count = next(rows.slices())
         x = resized(x, self.size)[:count]
         of_rows, of_made = (part.var(0, correction=0).sum() for part in (x, self.network(x)))
@@ -230,8 +299,11 @@ class AGAD(LabelParameters, DeepDetector):
 
     The generator's loss has no lower bound, as :math:`|\hat x - \hat x'|` has no upper one: with
     more epochs reconstructions get worse for the sake of that term, and the ranking may, too. The
-    number of epochs matters, and no loss tells when to stop. A rate that falls to 0, the default,
-    keeps the ranking from hanging on the last few steps; the paper's is constant.
+    number of epochs matters, and no loss tells when to stop. A rate that falls to 0 and an average
+    of the generator over the epochs, the defaults, keep the ranking from hanging on the last few
+    steps, where it may swing from good to upside down. The paper has a constant rate and no
+    average. In its section 6.2 it compares kinds of BatchNorm (`batch_norm`); it trains with the
+    shared one, and we found no other to be better.
 
     Features are used as they are: standardize tables first, for example with
     :class:`~sklearn.preprocessing.StandardScaler` in a pipeline.
@@ -259,8 +331,9 @@ class AGAD(LabelParameters, DeepDetector):
 
     References
     ----------
-    Shi and Zhang, "AGAD: Adversarial Generative Anomaly Detection", sections 3.2 and 3.3, algorithm
-    1, appendix A.2.
+    Shi and Zhang, "AGAD: Adversarial Generative Anomaly Detection", sections 3.2, 3.3 and 6.2,
+    algorithm 1, appendix A.2; Izmailov et al., "Averaging Weights Leads to Wider Optima and Better
+    Generalization", UAI 2018.
 
     Examples
     --------
@@ -315,6 +388,23 @@ class AGAD(LabelParameters, DeepDetector):
             included, and never trained in place; a class or a function is called, with
             ``input_shape=`` if it takes a parameter of that name.""",
     )
+    batch_norm: Literal["shared", "auxiliary", "frozen", "both"] = parameter(
+        default="shared",
+        constraint=[StrOptions({"shared", "auxiliary", "frozen", "both"})],
+        doc="""Which BatchNorm rows go through in training. "shared": all through the same, by the
+            statistics of the batch that they come in. "auxiliary": reconstructions have layers of
+            their own, in both networks, which scoring does not use (AdvProp). "frozen": labeled
+            anomalies are left out of all statistics, and are normalized by the running ones.
+            "both": the one and the other.""",
+    )
+    average: bool = parameter(
+        default=True,
+        constraint=["boolean"],
+        doc="""Whether the generator is an average over the epochs, in which the weights of epoch t
+            count :math:`t^8` times, those of the last ninth most, and its BatchNorm has the
+            statistics of all rows but the labeled anomalies. False keeps the weights of the last
+            step and the running statistics, which swing.""",
+    )
     network: ClassVar[None] = None  # type: ignore[misc]  # the generator is in its place
     hidden_layer_sizes: Sequence[int] | None = parameter(
         default=None,
@@ -330,7 +420,12 @@ class AGAD(LabelParameters, DeepDetector):
     weight_decay = 0.0
 
     _auto_steps = 200
-    _paper_settings = {"generator": "unet++", "n_epochs": 35, "lr_schedule": "constant"}
+    _paper_settings = {
+        "generator": "unet++",
+        "average": False,
+        "n_epochs": 35,
+        "lr_schedule": "constant",
+    }
     _paper_source = (
         'Shi and Zhang, "AGAD: Adversarial Generative Anomaly Detection", sections 4.1 and 4.3, '
         "figure 6."
@@ -390,6 +485,8 @@ class AGAD(LabelParameters, DeepDetector):
             self.input_shape_,
             size,
             preparation(self),
+            self.batch_norm,
+            bool(self.average),
             adversarial=self.adversarial,
             contextual=self.contextual,
             contextual_adversarial=self.contextual_adversarial,

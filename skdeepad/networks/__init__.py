@@ -23,9 +23,11 @@ from skdeepad.networks._fcn import (
 from skdeepad.networks._lenet import LeNet, lenet_cifar10, lenet_fashion_mnist, lenet_mnist
 from skdeepad.networks._look import code_shape, code_size, collapse_risks, draws_nothing, n_branches
 from skdeepad.networks._mlp import MLP, BranchLinear, Squash
+from skdeepad.networks._norm import BATCH_NORMS, LeftOutOfBatchNorm, copied_norms
 from skdeepad.networks._receptive_field import Field, gaussian, receptive_field
 
 __all__ = [
+    "BATCH_NORMS",
     "MLP",
     "BranchLinear",
     "ColumnEmbedding",
@@ -33,6 +35,7 @@ __all__ = [
     "Field",
     "Frozen",
     "LeNet",
+    "LeftOutOfBatchNorm",
     "SelfAttention",
     "Squash",
     "UNet",
@@ -46,6 +49,7 @@ __all__ = [
     "code_shape",
     "code_size",
     "collapse_risks",
+    "copied_norms",
     "draws_nothing",
     "encoder_decoder",
     "fcn_cifar10",
