@@ -169,7 +169,7 @@ def collapse_risks(network: nn.Module) -> list[str]:
 
     References
     ----------
-    Ruff, "Deep One-Class Learning", thesis, section 2.2.3, propositions 2 and 3.
+    Ruff, "Deep One-Class Learning", thesis, section 2.2.2, propositions 2 and 3.
 
     Examples
     --------
