@@ -71,6 +71,7 @@ CHANGES = {
 }
 VARIANTS = {
     **{name: (DeepSAD, changes) for name, changes in CHANGES.items()},
+    "AGAD average=False": (AGAD, {"average": False}),
     "AGAD steps=2x": (AGAD, {"steps": 2}),
     "AGAD steps=5x": (AGAD, {"steps": 5}),
     "AGAD contextual_adversarial=0": (AGAD, {"contextual_adversarial": 0.0}),

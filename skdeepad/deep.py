@@ -203,6 +203,7 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
     _paper_source = ""
     _paper_note = ""
     _resolution = 1e-6
+    _reads_series = True
     _series_sizes = "(128,)"
     _collapse = (
         "a collapsed network: usual causes are a learning rate too high, training for too long, or "
@@ -268,7 +269,7 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
     def _validate(self, X: Any, *, reset: bool) -> NDArray[Any]:
         rows = super()._validate(X, reset=reset)
         # Whoever passes a network or a shape has said what the axes are.
-        unsaid = self.network is None and self.input_shape is None and self._wants_scaled_rows
+        unsaid = self.network is None and self.input_shape is None and self._reads_series
         if reset and unsaid and networks.is_series(self.input_shape_):
             warn_of_other_readings(rows, self.input_shape_)
         return rows

@@ -202,10 +202,8 @@ def deep_sad(distance: Tensor, y: Tensor, eta: Tensor) -> Tensor:
     >>> deep_sad(distance, y=torch.tensor([0, 1, -1]), eta=torch.tensor(2.0))
     tensor([4.0000, 8.0000, 0.5000])
     """
-    anomalous = y < 0
-    reciprocal = 1.0 / (torch.where(anomalous, distance, 1.0) + DEEP_SAD_EPS)
-    labeled = eta * torch.where(anomalous, reciprocal, distance)
-    return torch.where(y == 0, distance, labeled)
+    reciprocal = 1.0 / (torch.where(y < 0, distance, 1.0) + DEEP_SAD_EPS)
+    return _near_or_far(distance, reciprocal, y, eta)
 
 
 def hypersphere_classification(distance: Tensor, y: Tensor, eta: Tensor) -> Tensor:
@@ -236,9 +234,7 @@ def hypersphere_classification(distance: Tensor, y: Tensor, eta: Tensor) -> Tens
     >>> hypersphere_classification(distance, y=torch.tensor([0, -1, -1]), eta=torch.tensor(1.0))
     tensor([0.5000, 0.9328, 0.0511])
     """
-    anomalous = y < 0
-    labeled = eta * torch.where(anomalous, minus_log_one_minus_exp(distance), distance)
-    return torch.where(y == 0, distance, labeled)
+    return _near_or_far(distance, minus_log_one_minus_exp(distance), y, eta)
 
 
 def minus_log_one_minus_exp(h: Tensor) -> Tensor:
@@ -297,9 +293,13 @@ def context_description(distance: Tensor, y: Tensor, eta: Tensor) -> Tensor:
     >>> context_description(distance, y=torch.tensor([0, 1, -1]), eta=torch.tensor(2.0))
     tensor([0.5000, 1.0000, 1.3863])
     """
-    anomalous = y < 0
-    far = -torch.log(torch.where(anomalous, distance, 1.0).clamp(min=LEAST_DISTANCE))
-    labeled = eta * torch.where(anomalous, far, distance)
+    far = -torch.log(torch.where(y < 0, distance, 1.0).clamp(min=LEAST_DISTANCE))
+    return _near_or_far(distance, far, y, eta)
+
+
+def _near_or_far(distance: Tensor, far: Tensor, y: Tensor, eta: Tensor) -> Tensor:
+    """Take the distance of unlabeled and normal rows, ``far`` of anomalies; weigh labeled rows."""
+    labeled = eta * torch.where(y < 0, far, distance)
     return torch.where(y == 0, distance, labeled)
 
 

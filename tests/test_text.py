@@ -165,17 +165,18 @@ def test_rows_are_the_vectors_of_words_in_order():
 
 
 def test_pools_are_those_of_the_formulas():
-    dog, cat = of_words("dog"), of_words("cat")
+    texts = [*TEXTS, "bird cat cat"]  # a rare word and a frequent one
+    bird, cat = of_words("bird")[0], of_words("cat")[0]
     mean, tfidf, largest = (
-        plain(output=output).fit_transform(TEXTS)[2] for output in ("mean", "tfidf", "max")
+        plain(output=output).fit_transform(texts)[3] for output in ("mean", "tfidf", "max")
     )
-    assert_allclose(mean, (2 * dog + cat)[0] / 3, rtol=1e-6)
-    assert_allclose(largest, np.maximum(dog, cat)[0])
+    assert_allclose(mean, (bird + 2 * cat) / 3, rtol=1e-6)
+    assert_allclose(largest, np.maximum(bird, cat))
     # Weights from scikit-learn, which knows of no vectors.
-    idf = TfidfVectorizer(vocabulary=["cat", "dog"]).fit(TEXTS).idf_
-    assert_allclose(tfidf, (2 * idf[1] * dog + idf[0] * cat)[0] / (2 * idf[1] + idf[0]), rtol=1e-6)
-    rare = plain(output="tfidf").fit(TEXTS)
-    assert rare.idf_[rare.words_ == "bird"] > rare.idf_[rare.words_ == "cat"]
+    rare, frequent = TfidfVectorizer(vocabulary=["bird", "cat"]).fit(texts).idf_
+    assert rare > frequent
+    expected = (rare * bird + 2 * frequent * cat) / (rare + 2 * frequent)
+    assert_allclose(tfidf, expected, rtol=1e-6)
 
 
 def test_vectors_are_centered_on_the_vocabulary():

@@ -286,6 +286,7 @@ class CVDD(LabelParameters, DeepDetector):
     clip_grad_norm = 0.5
 
     _wants_scaled_rows = False
+    _reads_series = False
     _collapse = "texts of one and the same word, or far too few of them"
     _paper_settings = {
         "random_texts": False,

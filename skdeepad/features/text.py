@@ -123,7 +123,7 @@ class WordVectors(TransformerMixin, Parametrized):
 
     A file is read in every ``fit``. Where there are many, as in a search, read it once::
 
-        read = WordVectors("glove.6B.300d.txt").fit(texts)
+        read = WordVectors("glove.6B.300d.txt", center=False).fit(texts)
         vectors = dict(zip(read.words_[1:], read.vectors_[1:]))
 
     ``clone`` shares `vectors`, and does not copy them. A fitted transformer is pickled with its
@@ -198,7 +198,6 @@ class WordVectors(TransformerMixin, Parametrized):
         doc="""Known words that a row of "sequence" or "ids" holds at most: of longer texts the
             first. None: as many as the longest training text has.""",
     )
-
     center: bool = parameter(
         default=True,
         constraint=["boolean"],
