@@ -356,6 +356,9 @@ def test_tables_are_split_and_labeled_as_they_say(one_table):
     assert len(X) == 540 + (y < 0).sum()  # normal rows and labeled anomalies
     assert_allclose(X.mean(axis=0), 0, atol=1e-9)
     assert_allclose(X.std(axis=0), 1)
+    bounded, _, bounded_test, _ = table6.make_task("paper", "any", 0, "SSDGM M2")
+    assert_allclose([bounded.min(axis=0), bounded.max(axis=0)], [[0] * 3, [1] * 3], atol=1e-9)
+    assert bounded_test.min() >= 0 and bounded_test.max() <= 1
     X, y, X_test, truth = table6.make_task("user", "any", 0)
     assert (len(X), len(X_test)) == (700, 300)
     assert (y < 0).sum() == round(0.05 * 70)

@@ -1003,7 +1003,8 @@ PAPERS = {
     | SPHERE_OF_2020
     | {**PRETRAINING_OF_2020, "pretrain": False, "batch_size": 256, "anomaly_fraction": 0.5},
     AGAD: {"generator": "unet++", "average": False, "n_epochs": 35, "lr_schedule": "constant"},
-    **dict.fromkeys([DeepClassifier, FCDD, SSDGM]),
+    SSDGM: TRAINING_OF_2020 | {"likelihood": "bernoulli", "anomaly_fraction": None},
+    **dict.fromkeys([DeepClassifier, FCDD]),
 }
 
 

@@ -12,6 +12,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import expit, logsumexp
 from scipy.stats import bernoulli, norm
 from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler
 from torch import nn
 from torch.distributions import Normal, kl_divergence
 from torch.testing import assert_close
@@ -663,6 +665,18 @@ def test_stand_ins_teach_which_columns_go_together():
     detector = small(hidden_layer_sizes=(16, 8), n_epochs=20, lr=0.01).fit(X)
     truth = np.r_[np.zeros(200), np.ones(100)]
     assert roc_auc_score(truth, detector.anomaly_score(np.vstack([X, odd]))) > 0.8
+
+
+def test_the_paper_s_settings_are_for_features_between_0_and_1():
+    X, y = table()
+    detector = SSDGM.with_paper_settings(
+        hidden_layer_sizes=(6, 4), n_epochs=2, device="cpu", random_state=0
+    )
+    with pytest.raises(ValueError, match="MinMaxScaler.*likelihood='gaussian'"):
+        detector.fit(X, y)
+    scaled = make_pipeline(MinMaxScaler(clip=True), detector).fit(X, y)
+    assert scaled[-1]._objective_.bernoulli
+    assert np.isfinite(scaled.score_samples(100 * X)).all()
 
 
 # Networks of users

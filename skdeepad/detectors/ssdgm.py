@@ -331,8 +331,12 @@ class SSDGM(LabelParameters, DecoderParameter, DeepDetector):
     lr_schedule = "cosine"
 
     _own_boundary = "where both classes are as probable"
-    _paper_settings = {**RUFF_SETTINGS, "anomaly_fraction": None}
-    _paper_source, _paper_note = RUFF_SOURCE, RUFF_NOTE
+    _paper_settings = {**RUFF_SETTINGS, "likelihood": "bernoulli", "anomaly_fraction": None}
+    _paper_source = RUFF_SOURCE
+    _paper_note = (
+        f"{RUFF_NOTE} Features must lie in [0, 1], as they do behind ``MinMaxScaler(clip=True)``; "
+        'where they are standardized instead, pass ``likelihood="gaussian"``.'
+    )
 
     def _validate(self, X: Any, *, reset: bool) -> NDArray[Any]:
         X = super()._validate(X, reset=reset)
