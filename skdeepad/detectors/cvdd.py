@@ -65,7 +65,7 @@ class ContextObjective(PreparedObjective):
             vectors = x if x.dim() == 3 else x[:, None]  # a text of one word
             return vectors, self.network.logits(vectors)
         ids = x.long()
-        vectors = self.vectors[ids]
+        vectors = functional.embedding(ids, self.vectors)
         # A head thinks the same of a word in all texts: where they are many, once is enough.
         if len(self.vectors) < ids.numel():
             return vectors, self.network.logits(self.vectors)[ids]
@@ -73,12 +73,11 @@ class ContextObjective(PreparedObjective):
 
     def attention(self, x: Tensor) -> Tensor:
         """Weight of each word for each context: (n, l, r)."""
-        return self.network.weights(*self.embed(x))
+        return self.network.weights(self.embed(x)[1])
 
     def context_scores(self, x: Tensor) -> Tensor:
         """Cosine distance to each context: (n, r)."""
-        vectors, logits = self.embed(x)
-        means = self.network.means(vectors, self.network.weights(vectors, logits))
+        means = self.network.means(*self.embed(x))
         # Squares overflow, or vanish, long before directions do.
         size = means.detach().abs().amax(-1, keepdim=True)
         units = means / torch.where(size > 0, size, 1.0)
@@ -122,9 +121,10 @@ class ContextObjective(PreparedObjective):
         """Mean word vectors (m, d), to scale, of all texts with words but labeled anomalies."""
         means = []
         for x, y, count in rows.slices():
-            vectors, logits = self.embed(x)
-            alike = self.network.weights(vectors, torch.zeros_like(logits[..., :1]))
-            means.append(self.network.means(vectors, alike)[:count, 0][y[:count] >= 0])
+            vectors, _ = self.embed(x)
+            words = vectors.any(-1, keepdim=True)
+            shares = words / words.sum(1, keepdim=True).clamp(min=1)  # before they add up to inf
+            means.append((shares * vectors).sum(1)[:count][y[:count] >= 0])
         found = torch.cat(means).cpu().numpy()
         found = found[found.any(axis=1)]
         if not len(found):  # a table of zeros, which tells nothing apart

@@ -43,21 +43,19 @@ class SelfAttention(nn.Module):
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Mean word vectors (n, r, d) of texts (n, l, d)."""
-        return self.means(vectors, self.weights(vectors, self.logits(vectors)))
+        return self.means(vectors, self.logits(vectors))
 
     def logits(self, vectors: Tensor) -> Tensor:
-        """Say of each word vector (..., d) how much each head attends to it: (..., r)."""
+        """Say of each word vector (..., d) how much each head attends to it, padding least."""
         logits: Tensor = self.heads(torch.tanh(self.hidden(vectors)))
-        return logits
+        return torch.where(vectors.any(-1, keepdim=True), logits, torch.finfo(logits.dtype).min)
 
     @staticmethod
-    def weights(vectors: Tensor, logits: Tensor) -> Tensor:
-        """Weights (n, l, r) of the words of texts (n, l, d); all 0 where there is no word."""
-        word = (vectors != 0).any(-1, keepdim=True)  # (n, l, 1)
-        least = torch.finfo(logits.dtype).min
-        return torch.where(word, logits, least).softmax(1) * word
+    def means(vectors: Tensor, logits: Tensor) -> Tensor:
+        """Weighted mean vectors (n, r, d) of texts (n, l, d), zero where there is no word."""
+        return logits.softmax(1).transpose(1, 2) @ vectors
 
     @staticmethod
-    def means(vectors: Tensor, weights: Tensor) -> Tensor:
-        """Weighted mean vectors of texts: (n, r, d)."""
-        return weights.transpose(1, 2) @ vectors
+    def weights(logits: Tensor) -> Tensor:
+        """Weights of words, and 0 of padding: (n, l, r)."""
+        return logits.softmax(1) * (logits > torch.finfo(logits.dtype).min)
