@@ -114,7 +114,10 @@ class HSC(LabelParameters, CenterWithoutAnomalies, HypersphereDetector):
         "pretrain": False,
     }
     _paper_source = 'Ruff, "Deep One-Class Learning", thesis, appendix B.1.'
-    _paper_note = "Augmentation of images is not among them: pass ``augment``."
+    _paper_note = (
+        "Augmentation of images is not among them: pass ``augment``. For CIFAR-10 the thesis has two "
+        "dense layers and does not give their sizes: pass ``hidden_layer_sizes=(512, 256)``, say."
+    )
 
     def anomaly_probability(self, X: ArrayLike) -> NDArray[np.float64]:
         r"""Probability that rows are anomalous, :math:`1 - e^{-h(\phi(x))}`.
