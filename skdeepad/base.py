@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import OutlierMixin, _fit_context
 from sklearn.exceptions import UndefinedMetricWarning
+from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -27,6 +28,7 @@ from skdeepad.inputs import (
     warn_of_scales,
 )
 from skdeepad.notices import CollapseWarning, LabelWarning, warn
+from skdeepad.occlusion import in_turn
 from skdeepad.parameters import Parametrized, parameter
 
 __all__ = [
@@ -43,6 +45,11 @@ __all__ = [
     "shape_within",
 ]
 
+
+N_REFERENCE = 8
+"""Training rows that explanations compare with."""
+# Rows that are scored to choose them, where training scores are not at hand.
+_JUDGED = 500
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
@@ -146,6 +153,8 @@ class BaseDetector(OutlierMixin, Parametrized):
     _wants_scaled_rows: ClassVar[bool] = True
     # Training scores are all the same if they differ by less than this share of the largest.
     _resolution: ClassVar[float] = 1e-9
+    # Whether explanations compare rows with others.
+    _compares: ClassVar[bool] = True
     # Whether the method learns from labels beyond leaving out labeled anomalies.
     _learns_from_labels: ClassVar[Any] = True
 
@@ -291,6 +300,44 @@ class BaseDetector(OutlierMixin, Parametrized):
         """
         return self.fit(X, y, **fit_params).predict(X)
 
+    def explain(self, X: ArrayLike, reference: ArrayLike | None = None) -> NDArray[np.float64]:
+        r"""Say how much each column, pixel or moment of a row adds to its anomaly score.
+
+        Rows are compared with reference rows, ordinary ones of the training set. Where the detector
+        has a network or a kernel, relevance is propagated from the score down to the numbers of the
+        row, exactly; elsewhere columns are replaced by a reference row's, one after the other, in
+        random orders. Both ways a row's relevance adds up to
+
+        .. math:: \sum_i R_i = s(x) - \text{mean of } s(\tilde x) \text{ over reference rows}.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, ...)
+            Rows to explain.
+        reference : array-like of shape (n_reference, n_features), default=None
+            Rows to compare with, of any shape that X may have. None: ``reference_``.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features), dtype float64
+            Relevance, larger = more of the anomaly score; (n_samples, height, width) for images and
+            (n_samples, time) for series, sums over the channels.
+
+        Raises
+        ------
+        ValueError
+            If X or reference is not as in ``fit``, or a relevance is not finite.
+        """
+        check_is_fitted(self)
+        features = self._validate(X, reset=False)
+        values, _ = self._explained(features, self._reference_rows(reference))
+        if not np.isfinite(values).all():
+            raise ValueError(
+                f"{type(self).__name__}: the relevance of {(~np.isfinite(values)).any(1).sum()} of "
+                f"{len(values)} rows is not finite. Usual cause: features of very large scale."
+            )
+        return self._in_place(values)
+
     def score(self, X: ArrayLike, y: ArrayLike) -> float:
         """Area under the ROC curve over the labeled rows.
 
@@ -397,6 +444,54 @@ class BaseDetector(OutlierMixin, Parametrized):
             )
         return tuple(int(side) for side in shape)
 
+    def _explained(
+        self, X: NDArray[Any], reference: Any
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64] | float]:
+        """Return flat relevance (n, d), and what it starts from: both add up to the scores."""
+        values = in_turn(self._anomaly_score, X, reference, n_orders=len(reference))
+        return values, float(self._anomaly_score(reference).mean())
+
+    def _in_place(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Give flat relevance the shape of a row, and add up channels."""
+        values = values.reshape(len(values), *self.input_shape_)
+        return values.sum(axis=1) if values.ndim > 2 else values
+
+    def _reference_rows(self, reference: Any) -> Any:
+        """Return checked rows to compare with, or refuse them where the method needs none."""
+        if reference is not None:
+            if not self._compares:
+                raise ValueError(
+                    f"{type(self).__name__} explains its scores without reference rows: expected "
+                    "reference=None. Leave it out."
+                )
+            return self._validate(reference, reset=False)
+        if not self._compares:
+            return None
+        if not hasattr(self, "reference_"):
+            raise ValueError(
+                f"This {type(self).__name__} holds no reference rows, as one fitted by an earlier "
+                "version, or in the middle of training: pass reference=, some normal rows."
+            )
+        return self.reference_
+
+    def _keep_reference(
+        self, scores: NDArray[np.float64] | None, y: NDArray[np.int8], X: Any
+    ) -> None:
+        """Keep some training rows that are surely ordinary, for explanations to compare with.
+
+        The mean row, or one row, may itself be strange to the model, and unlabeled rows with high
+        scores may be anomalies.
+        """
+        rows = np.flatnonzero(y >= 0)
+        if scores is None:
+            rows = rows[:: len(rows) // _JUDGED + 1]
+            scores_of = self._anomaly_score(_safe_indexing(X, rows))
+        else:
+            scores_of = scores[rows]
+        ranks = np.unique(np.linspace(0, (len(rows) - 1) // 2, N_REFERENCE).round().astype(int))
+        chosen = rows[np.argsort(scores_of, kind="stable")[ranks]]
+        self.reference_: Any = _safe_indexing(X, chosen)
+
     def _row_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape in which the method sees rows of a shape, or refuse them."""
         return shape
@@ -433,6 +528,8 @@ class BaseDetector(OutlierMixin, Parametrized):
                 "number. Usual cause: features of very large scale. Standardize them, for example "
                 "with StandardScaler."
             )
+        if self._compares and X is not None:
+            self._keep_reference(scores, y, X)
         if scores is not None:
             if self._all_the_same(scores):
                 self._warn_of_constant_scores(scores, X)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -23,6 +24,7 @@ from skdeepad.compute import SCHEDULES, SCHEDULES_IN_WORDS, Compute, EarlyStoppi
 from skdeepad.engine import Objective, Record, Rows, Stage, Training
 from skdeepad.inputs import warn_of_other_readings
 from skdeepad.parameters import Parametrized, parameter
+from skdeepad.relevance import explain
 
 _SEEDS = ("network", "decoder", "split", "training", "head")
 
@@ -48,6 +50,9 @@ _ATTRIBUTES = """\
         Where the model is.
     input_shape_ : tuple of int
         Shape of one row as the network sees it.
+    reference_ : ndarray of shape (n_reference, n_features)
+        Training rows that :meth:`explain` compares with, eight at most: of those without labels of
+        anomalies, from the most normal one to the one in the middle.
     n_features_in_ : int
         Number of features; channels x height x width for images.
     feature_names_in_ : ndarray of shape (n_features,)
@@ -470,6 +475,28 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
         one_thread = self._part("compute").one_thread
         values = engine.score(self._objective_, rows, method, one_thread)
         return values.double().numpy()
+
+    def _explained(
+        self, X: NDArray[Any], reference: Any
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64] | float]:
+        if not self._compares:
+            return self._by_row(X, "relevance").reshape(len(X), -1), 0.0
+        objective = copy.deepcopy(self._objective_).eval().requires_grad_(False)
+        values = self._propagated(objective, X, reference)
+        if not np.isfinite(values).all():  # float32 overflows where float64 does not
+            values = self._propagated(objective.cpu().double(), X, reference)
+        return values, float(self._anomaly_score(reference).mean())
+
+    def _propagated(
+        self, objective: Objective, X: NDArray[Any], reference: NDArray[Any]
+    ) -> NDArray[np.float64]:
+        """Return the relevance of each number of each row, the mean over reference rows."""
+        what = f"Explaining rows of shape {self.input_shape_}"
+        work = 0.0 if self._part("compute").one_thread else math.inf
+        threads = engine.threads_for(work, self.device_)
+        with engine.undisturbed(), threads, engine.told_of_memory(what):
+            shaped = (rows.reshape(len(rows), *self.input_shape_) for rows in (X, reference))
+            return explain(objective, *shaped)
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()

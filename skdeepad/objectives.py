@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from skdeepad import losses
 from skdeepad.augmentation import ImageAugmentation
 from skdeepad.engine import Batch, Objective, Rows
+from skdeepad.relevance import secant
 from skdeepad.synthetic import Confetti, PermutedColumns, RandomWords
 
 CENTER_MARGIN = 0.1
@@ -242,6 +243,12 @@ class DistanceObjective(PreparedObjective):
         """Distance of each row's code to the centre, or the mean of its branches': (n,)."""
         return self._over_branches(self.distances(x))
 
+    def explained_score(self, both: Tensor) -> Tensor:
+        """Score rows and reference rows by the secants of squares and of what is made of them."""
+        code = self.network(both).flatten(1) - self.center
+        parts = math.sqrt(self.n_branches) * code.unflatten(1, (self.n_branches, -1))
+        return secant_radial(self.radial, parts).mean(1)
+
     def loss(self, batch: Batch) -> Tensor:
         """Loss of each row, or the mean of its branches': (n,)."""
         y = batch.y if self.n_branches == 1 else batch.y[:, None]
@@ -264,6 +271,18 @@ class DistanceObjective(PreparedObjective):
         center = total / weight
         margin = torch.where(center < 0, -CENTER_MARGIN, CENTER_MARGIN)
         self.center.copy_(torch.where(center.abs() < CENTER_MARGIN, margin, center))
+
+
+def secant_radial(radial: Callable[[Tensor], Tensor], both: Tensor) -> Tensor:
+    """Apply a radial function to vectors (2 n, ..., d) so that relevance goes to coordinates.
+
+    Those of this package are functions of the sum of squares, or of absolute values.
+    """
+    if radial is losses.l1_norm:
+        return secant(torch.abs, both).sum(-1)
+    squared = secant(torch.square, both).sum(-1)
+    tiny = torch.finfo(squared.dtype).tiny
+    return secant(lambda squared: radial(squared.clamp(min=tiny).sqrt()[..., None]), squared)
 
 
 def standard_deviation(rows: Rows) -> Tensor:
@@ -314,6 +333,10 @@ class ReconstructionObjective(Objective):
     def score(self, x: Tensor) -> Tensor:
         """Squared error of each row, its mean over the features: (n,)."""
         return losses.squared_error(x, self.decoder(self.network(x)))
+
+    def relevance(self, x: Tensor) -> Tensor:
+        """Share of each number of a row in its score: the shape of x."""
+        return (x - self.decoder(self.network(x))).square() / x[0].numel()
 
     def loss(self, batch: Batch) -> Tensor:
         """Loss of each row: (n,). Labels play no part."""

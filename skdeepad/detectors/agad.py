@@ -238,18 +238,32 @@ class AdversarialObjective(PreparedObjective):
     def score(self, x: Tensor) -> Tensor:
         """Length of the residual of each row: (n,)."""
         x = resized(x, self.size)
-        residual = (x - self.network(x)).flatten(1)
-        # Squares overflow long before lengths do.
-        largest = residual.abs().amax(1).clamp(min=torch.finfo(residual.dtype).tiny)
-        return largest * norm(residual / largest[:, None])
+        return length(x - self.network(x))
 
-    def explain(self, x: Tensor) -> Tensor:
-        """Squared residual of each pixel, summed over channels, or of each column."""
+    def relevance(self, x: Tensor) -> Tensor:
+        """Share of each number of a row in the length of the residual: the shape of x."""
         seen = resized(x, self.size)
-        squared = (seen - self.network(seen)).square()
-        if x.dim() == 2:
-            return squared
-        return resized(squared.sum(1, keepdim=True), x.shape[2:])[:, 0]
+        residual = seen - self.network(seen)
+        tiny = torch.finfo(residual.dtype).tiny
+        whole = length(residual).clamp(min=tiny).view(-1, *[1] * (x.dim() - 1))
+        shares = residual * (residual / whole)
+        return shares if seen.shape == x.shape else given_back(shares, x.shape[2:])
+
+
+def length(residual: Tensor) -> Tensor:
+    """Euclidean length of each row: (n,). Squares overflow long before lengths do."""
+    flat = residual.flatten(1)
+    largest = flat.abs().amax(1).clamp(min=torch.finfo(flat.dtype).tiny)
+    return largest * norm(flat / largest[:, None])
+
+
+def given_back(shares: Tensor, size: Sequence[int]) -> Tensor:
+    """Give each pixel of resized images back to those of the given size that it was made of."""
+    for axis, side in zip((2, 3), size, strict=True):
+        unit = torch.eye(side, dtype=shares.dtype, device=shares.device)[None, None]
+        made = resized(unit, (shares.shape[axis], side))[0, 0]  # (of shares, given)
+        shares = torch.tensordot(shares, made, dims=([axis], [0])).movedim(-1, axis)
+    return shares
 
 
 def resized(x: Tensor, size: Sequence[int] | None) -> Tensor:
@@ -420,6 +434,7 @@ class AGAD(LabelParameters, DeepDetector):
     weight_decay = 0.0
 
     _auto_steps = 200
+    _compares = False
     _paper_settings = {
         "generator": "unet++",
         "average": False,
@@ -453,23 +468,6 @@ class AGAD(LabelParameters, DeepDetector):
         rows = self._validate(X, reset=False)
         made = self._by_row(rows, "reconstruct")
         return made if np.ndim(on_host(X)) == 4 else made.reshape(rows.shape)
-
-    def explain(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Compute squared residuals: how much each pixel, or column, adds to the squared score.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows to explain, or images of shape (n, channels, height, width).
-
-        Returns
-        -------
-        ndarray of shape (n_samples, height, width), dtype float64
-            Sums over the channels, brought back to the image's size where it was resized;
-            (n_samples, n_features) for tables.
-        """
-        check_is_fitted(self)
-        return self._by_row(self._validate(X, reset=False), "explain")
 
     def _stages(self, seeds: dict[str, int], y: NDArray[np.int8]) -> list[Stage]:
         shape, size = self.input_shape_, None

@@ -69,6 +69,7 @@ class AutoEncoder(
     """
 
     _learns_from_labels = False
+    _compares = False
     _series_sizes = "(32,), or a quarter of the numbers in a row if these are fewer,"
     _paper_settings = RUFF_SETTINGS
     _paper_source, _paper_note = RUFF_SOURCE, RUFF_NOTE

@@ -83,6 +83,24 @@ class ContextObjective(PreparedObjective):
         units = means / torch.where(size > 0, size, 1.0)
         return 0.5 * (1.0 - torch.cosine_similarity(units, self.contexts, dim=-1))
 
+    def relevance(self, x: Tensor) -> Tensor:
+        """Share of each word in the score: (n, l)."""
+        vectors, logits = self.embed(x)
+        weights, means = self.network.weights(logits), self.network.means(vectors, logits)
+        size = means.abs().amax(-1, keepdim=True)  # (n, r, 1)
+        size = torch.where(size > 0, size, 1.0)
+        lengths = (means / size).norm(dim=-1)[:, None]  # (n, 1, r)
+        along = (vectors @ functional.normalize(self.contexts, dim=1).T) / size[:, None, :, 0]
+        # Weights add up to 1, and what they weigh in brackets to 1 less the cosine.
+        by_context = 0.5 * weights * (1.0 - along / torch.where(lengths > 0, lengths, 1.0))
+        if self.combination == "mean":
+            return by_context.mean(-1)
+        k: Any = self.combination
+        if k == "min":
+            nearest = by_context.sum(1).argmin(-1)  # (n,)
+            return by_context.gather(2, nearest.view(-1, 1, 1).expand(-1, len(x[0]), 1))[..., 0]
+        return by_context[..., k]
+
     def score(self, x: Tensor) -> Tensor:
         """Mean or least distance to the contexts, or that to one of them: (n,)."""
         distances = self.context_scores(x)
@@ -287,6 +305,7 @@ class CVDD(LabelParameters, DeepDetector):
 
     _wants_scaled_rows = False
     _reads_series = False
+    _compares = False
     _collapse = "texts of one and the same word, or far too few of them"
     _paper_settings = {
         "random_texts": False,
@@ -316,6 +335,37 @@ class CVDD(LabelParameters, DeepDetector):
         """
         check_is_fitted(self)
         return self._by_row(self._validate(X, reset=False), "context_scores")
+
+    def explain(self, X: ArrayLike, reference: ArrayLike | None = None) -> NDArray[np.float64]:
+        r"""Say how much each word adds to the anomaly score of its text.
+
+        As attention adds up to 1, so does
+
+        .. math::
+
+            d_k = \sum_j R_{jk}, \quad
+            R_{jk} = \frac{A_{jk}}{2} \left(
+                1 - \frac{h_j^\top c_k}{\lVert m_k \rVert \, \lVert c_k \rVert} \right),
+
+        exactly. A word that a context attends to and that points elsewhere adds to the distance;
+        one that points the same way takes from it.
+
+        Parameters
+        ----------
+        X : array-like
+            Texts, as for :meth:`fit`.
+        reference : None
+            Not used: words are compared with the contexts.
+
+        Returns
+        -------
+        ndarray of shape (n_texts, n_words), dtype float64
+            Relevance, 0 for padding. A text's sum is its score, but for one without words.
+        """
+        return super().explain(X, reference)
+
+    def _in_place(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return values
 
     def attention(self, X: ArrayLike) -> NDArray[np.float64]:
         """Weight of each word of each text for each context.

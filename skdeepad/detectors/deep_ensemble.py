@@ -12,10 +12,11 @@ from sklearn.utils import _safe_indexing  # part of scikit-learn's documented AP
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from skdeepad.base import WrappingDetector, learns_from_labels, shape_within
+from skdeepad.base import BaseDetector, WrappingDetector, learns_from_labels, shape_within
 from skdeepad.deep import draw_seeds, reseed
 from skdeepad.detectors.deep_sad import DeepSAD
 from skdeepad.notices import warned_once
+from skdeepad.occlusion import in_turn
 from skdeepad.parameters import parameter
 from skdeepad.stacking import Fit, fit_together, last_step
 
@@ -52,6 +53,9 @@ class DeepEnsemble(WrappingDetector):
         The fitted members.
     training_scores_ : ndarray of shape (n_estimators, n_rows)
         Anomaly scores by the members of the training rows without labeled anomalies, ascending.
+    reference_ : ndarray of shape (n_reference, n_features)
+        Training rows that :meth:`explain` compares with, eight at most: of those without labels of
+        anomalies, from the most normal one to the one in the middle.
     input_shape_ : tuple of int
         Shape of one row.
     n_features_in_ : int
@@ -197,6 +201,42 @@ class DeepEnsemble(WrappingDetector):
     def _anomaly_score(self, X: NDArray[Any]) -> NDArray[np.float64]:
         values = self._by_member(X)
         return values.max(axis=0) if self.combination == "max" else values.mean(axis=0)
+
+    def _explained(
+        self, X: NDArray[Any], reference: NDArray[Any]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64] | float]:
+        rows, references = self._shaped(X), self._shaped(reference)
+        deviations = self.training_scores_.std(axis=1)
+        deviations[deviations == 0] = 1.0
+        parts, bases = [], []
+        for member, known, deviation in zip(
+            self.estimators_, self.training_scores_, deviations, strict=True
+        ):
+            values, base = _member_explained(member, rows, references)
+            parts.append(values / deviation)
+            bases.append((base - known.mean()) / deviation)
+        if self.combination == "max":
+            highest = self._by_member(X).argmax(axis=0)
+            each = np.arange(len(X))
+            return np.stack(parts)[highest, each], np.broadcast_to(
+                np.stack([np.broadcast_to(base, len(X)) for base in bases])[highest, each], len(X)
+            )
+        return np.mean(parts, axis=0), np.mean(np.broadcast_arrays(*bases), axis=0)
+
+
+def _member_explained(
+    member: Any, X: NDArray[Any], reference: NDArray[Any]
+) -> tuple[NDArray[np.float64], Any]:
+    """Explain the score of a member, one of this package or another, as flat relevance."""
+    if isinstance(member, BaseDetector):
+        references = member._validate(reference, reset=False)
+        return member._explained(member._validate(X, reset=False), references)
+
+    def score(rows: NDArray[Any]) -> NDArray[np.float64]:
+        return -np.asarray(member.score_samples(rows.reshape(-1, *X.shape[1:])))
+
+    flat, references = (rows.reshape(len(rows), -1) for rows in (X, reference))
+    return in_turn(score, flat, references, len(references)), float(score(references).mean())
 
 
 def _bootstrap(y: NDArray[np.int8], rng: np.random.Generator) -> NDArray[np.intp]:

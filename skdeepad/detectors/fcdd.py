@@ -25,7 +25,7 @@ from skdeepad.deep import (
 )
 from skdeepad.engine import Batch, Objective, Rows, Stage
 from skdeepad.inputs import on_host, refuse_masked
-from skdeepad.objectives import Preparation, PreparedObjective
+from skdeepad.objectives import Preparation, PreparedObjective, secant_radial
 from skdeepad.parameters import parameter
 from skdeepad.preparation import (
     LabelParameters,
@@ -70,6 +70,11 @@ class MapObjective(PreparedObjective):
     def score(self, x: Tensor) -> Tensor:
         """Mean of the map of each image: (n,)."""
         return self.map(x).flatten(1).mean(1)
+
+    def explained_score(self, both: Tensor) -> Tensor:
+        """Score rows and reference rows by the secants of the norm: (2n,)."""
+        codes = self.network(both).movedim(1, -1)
+        return secant_radial(losses.pseudo_huber, codes).flatten(1).mean(1)
 
     def explain(self, x: Tensor) -> Tensor:
         """Heat map of each image, by algorithm 1: (n, h, w)."""
@@ -252,22 +257,39 @@ class FCDD(LabelParameters, DeepDetector):
         """
         return self._fit_rows(X, y, masks=masks)
 
-    def explain(self, X: ArrayLike) -> NDArray[np.float64]:
+    def explain(self, X: ArrayLike, reference: ArrayLike | None = None) -> NDArray[np.float64]:
         """Compute heat maps: how much each pixel adds to the score.
+
+        Patches of a table's columns overlap, and a heat map would mark what lies in its middle:
+        there relevance is propagated down to the columns, as for other detectors.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
             Rows to explain, or images of shape (n, channels, height, width).
+        reference : array-like of shape (n_reference, n_features), default=None
+            Rows of a table to compare with. None: ``reference_``.
 
         Returns
         -------
         ndarray of shape (n_samples, height, width), dtype float64
-            Nonnegative, larger = more anomalous; (n_samples, n_features) for tables.
+            Nonnegative, larger = more anomalous. For tables (n_samples, n_features): they add up to
+            the score less that of the reference rows.
+
+        Raises
+        ------
+        ValueError
+            If X or reference is not as in ``fit``, or images are given a reference.
         """
+        if getattr(self, "input_shape_", (0, 1))[1] == 1:
+            return super().explain(X, reference)[:, 0]
         check_is_fitted(self)
-        maps = self._by_row(self._validate(X, reset=False), "explain")
-        return maps[:, 0] if self.input_shape_[1] == 1 else maps
+        self._reference_rows(reference)
+        return self._by_row(self._validate(X, reset=False), "explain")
+
+    @property
+    def _compares(self) -> bool:  # type: ignore[override]  # images have heat maps
+        return self.input_shape_[1] == 1
 
     def _row_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         if len(shape) == 1:

@@ -115,8 +115,8 @@ class HSC(LabelParameters, CenterWithoutAnomalies, HypersphereDetector):
     }
     _paper_source = 'Ruff, "Deep One-Class Learning", thesis, appendix B.1.'
     _paper_note = (
-        "Augmentation of images is not among them: pass ``augment``. For CIFAR-10 the thesis has two "
-        "dense layers and does not give their sizes: pass ``hidden_layer_sizes=(512, 256)``, say."
+        "Augmentation of images is not among them: pass ``augment``. For CIFAR-10 the thesis has "
+        "two dense layers and does not give their sizes: ``hidden_layer_sizes=(512, 256)``, say."
     )
 
     def anomaly_probability(self, X: ArrayLike) -> NDArray[np.float64]:

@@ -2,20 +2,50 @@
 
 from __future__ import annotations
 
-from typing import Any
+import copy
+from typing import Any, get_args
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import _safe_indexing  # part of scikit-learn's documented API
 from sklearn.utils._param_validation import HasMethods
+from torch import Tensor, nn
 
 from skdeepad.base import WrappingDetector, learns_from_labels, shape_within
 from skdeepad.deep import draw_seeds, reseed
 from skdeepad.detectors.autoencoder import AutoEncoder
-from skdeepad.engine import borrowed_global_rng
+from skdeepad.detectors.ssad import SSAD
+from skdeepad.engine import Objective, borrowed_global_rng
 from skdeepad.parameters import parameter
+from skdeepad.solvers.kernels import NAMED, Kernel
+
+
+class _KernelOfCodes(Objective):
+    """The score of a kernel detector on codes, as a function of rows."""
+
+    def __init__(self, network: nn.Module, scaler: Any, detector: Any, kernel: Kernel) -> None:
+        super().__init__()
+        self.network, self.kernel = network, kernel
+        self.vectors, self.coefficients = detector.support_vectors_, detector.dual_coef_[0]
+        size = self.vectors.shape[1]
+        self.mean = np.zeros(size) if scaler is None else scaler.mean_
+        self.scale = np.ones(size) if scaler is None else scaler.scale_
+
+    def explained_score(self, both: Tensor) -> Tensor:
+        """Score rows and reference rows by the secants of the kernel: (2n,)."""
+        code = self.network(both).flatten(1)
+        seen = (code.detach().double().cpu().numpy() - self.mean) / self.scale
+        values = -torch.from_numpy(self.kernel(seen, self.vectors) @ self.coefficients).to(code)
+        x, reference = np.split(seen, 2)
+        slopes = self.kernel.multipliers(x, reference, self.vectors, self.coefficients)
+        n = len(x)
+        # The product is 0, and has the gradient.
+        apart = code[:n] - code[:n].detach()
+        line = values[:n] - (torch.from_numpy(slopes / self.scale).to(code) * apart).sum(1)
+        return torch.cat([line, values[n:]])
 
 
 def _one_class_svm() -> Any:
@@ -49,6 +79,9 @@ class HybridDetector(WrappingDetector):
         What standardizes codes.
     detector_ : estimator
         The fitted detector.
+    reference_ : ndarray of shape (n_reference, n_features)
+        Training rows that :meth:`explain` compares with, eight at most: of those without labels of
+        anomalies, from the most normal one to the one in the middle.
     input_shape_ : tuple of int
         Shape of one row.
     n_features_in_ : int
@@ -164,6 +197,21 @@ class HybridDetector(WrappingDetector):
     def _anomaly_score(self, X: NDArray[Any]) -> NDArray[np.float64]:
         return -np.asarray(self.detector_.score_samples(self._codes(X)), dtype=np.float64)
 
+    def _explained(
+        self, X: NDArray[Any], reference: NDArray[Any]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64] | float]:
+        autoencoder = getattr(self.autoencoder_, "estimator", self.autoencoder_)  # if frozen
+        kernel = _named_kernel(self.detector_)
+        if not isinstance(autoencoder, AutoEncoder) or kernel is None:
+            return super()._explained(X, reference)
+        network = copy.deepcopy(autoencoder.network_).eval().requires_grad_(False)
+        objective = _KernelOfCodes(network, self.scaler_, self.detector_, kernel)
+        rows, references = (
+            autoencoder._validate(self._shaped(part), reset=False) for part in (X, reference)
+        )
+        values = autoencoder._propagated(objective, rows, references)
+        return values, float(self._anomaly_score(reference).mean())
+
     def _has_own_boundary(self) -> bool:
         return hasattr(self._part("detector"), "decision_function")
 
@@ -177,3 +225,14 @@ class HybridDetector(WrappingDetector):
 
     def _name_with_setting(self) -> str:
         return f"HybridDetector with {type(self.detector).__name__}"
+
+
+def _named_kernel(detector: Any) -> Kernel | None:
+    """Return the kernel of an SSAD or OneClassSVM, or None if a detector has no such thing."""
+    if isinstance(detector, SSAD):
+        return None if callable(detector.kernel) else getattr(detector, "_kernel_", None)
+    from sklearn.svm import OneClassSVM
+
+    if not isinstance(detector, OneClassSVM) or detector.kernel not in get_args(NAMED):
+        return None
+    return Kernel(detector.kernel, detector._gamma, detector.degree, detector.coef0)

@@ -72,6 +72,9 @@ class SSAD(BaseDetector):
         Primal less dual objective: how far the former is from its minimum at most.
     n_iter_ : int
         Steps taken.
+    reference_ : ndarray of shape (n_reference, n_features)
+        Training rows that :meth:`explain` compares with, eight at most: of those without labels of
+        anomalies, from the most normal one to the one in the middle.
     input_shape_ : tuple of int
         Shape of a row of X; it is flattened.
     n_features_in_ : int
@@ -347,6 +350,29 @@ class SSAD(BaseDetector):
                 K = self._kernel_(padded, self.support_vectors_, squared_norms)
             scores[first : first + _SLICE_ROWS] = (K @ coefficients)[: len(x)]
         return -scores
+
+    def _explained(
+        self, X: NDArray[Any], reference: NDArray[Any]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64] | float]:
+        if callable(self.kernel):
+            return super()._explained(X, reference)
+        values = np.zeros(X.shape)
+        for first in range(0, len(X), _SLICE_ROWS):
+            x = X[first : first + _SLICE_ROWS]
+            for row in reference:
+                multipliers = self._kernel_.multipliers(
+                    x, np.broadcast_to(row, x.shape), self.support_vectors_, self.dual_coef_[0]
+                )
+                values[first : first + len(x)] -= multipliers * (x - row) / len(reference)
+        return values, float(self._anomaly_score(reference).mean())
+
+    def _reference_rows(self, reference: Any) -> NDArray[Any]:
+        if self.kernel == "precomputed":
+            raise ValueError(
+                "SSAD with kernel='precomputed' sees kernels, and no columns to explain a score "
+                "by: expected a named kernel. Pass one, such as 'rbf', and the rows themselves."
+            )
+        return np.asarray(super()._reference_rows(reference))
 
     def _needs_training_scores(self) -> bool:
         return self.contamination != "auto"

@@ -22,6 +22,7 @@ from skdeepad.losses import bernoulli_log_likelihood, gaussian_kl, gaussian_log_
 from skdeepad.objectives import Preparation, PreparedObjective
 from skdeepad.parameters import parameter
 from skdeepad.preparation import LabelParameters, preparation, stand_ins
+from skdeepad.relevance import secant
 
 LOG_VARIANCES = -20.0, 20.0
 """Least and greatest logarithm of the variance of a code: its exponential stays finite."""
@@ -158,6 +159,10 @@ class M2Objective(GenerativeObjective):
     def score(self, x: Tensor) -> Tensor:
         """Logit of q(anomaly | x): (n,)."""
         return self.classifier(self.network(x).flatten(1)).squeeze(1)
+
+    def explained_score(self, both: Tensor) -> Tensor:
+        """q(anomaly | x) of rows and reference rows: (2n,)."""
+        return secant(torch.sigmoid, self.score(both))
 
     def bounds(self, x: Tensor, hidden: Tensor, noise: Tensor) -> Tensor:
         """Minus the evidence lower bound of each row in each class: (n, 2)."""

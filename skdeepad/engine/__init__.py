@@ -7,6 +7,7 @@ from skdeepad.engine.runtime import (
     private_generator,
     refuse_other_types,
     resolve_device,
+    threads_for,
     told_of_memory,
     undisturbed,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "refuse_other_types",
     "resolve_device",
     "score",
+    "threads_for",
     "told_of_memory",
     "train",
     "train_alone",

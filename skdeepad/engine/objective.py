@@ -137,6 +137,14 @@ class Objective(nn.Module):
         """Anomaly score of each row, of shape (n,): larger = more anomalous."""
         raise NotImplementedError(f"{type(self).__name__} must define score(x) -> (n,).")
 
+    def explained_score(self, both: Tensor) -> Tensor:
+        """Score rows and, behind them, as many reference rows, as relevance is propagated: (2n,).
+
+        A score that does more with a network's output than add it up says here by which secants
+        its relevance goes down; see :mod:`skdeepad.relevance`.
+        """
+        return self.score(both)
+
     def row_losses(self, batch: Batch, names: Sequence[str]) -> list[Tensor]:
         """Prepare a batch and compute each of the losses named, of shape (batch,)."""
         batch = self.prepare(batch)

@@ -22,7 +22,7 @@ from skdeepad.networks._fcn import (
 )
 from skdeepad.networks._lenet import LeNet, lenet_cifar10, lenet_fashion_mnist, lenet_mnist
 from skdeepad.networks._look import code_shape, code_size, collapse_risks, draws_nothing, n_branches
-from skdeepad.networks._mlp import MLP, BranchLinear, Squash
+from skdeepad.networks._mlp import MLP, BranchLinear, Scale, Squash
 from skdeepad.networks._norm import BATCH_NORMS, LeftOutOfBatchNorm, copied_norms
 from skdeepad.networks._receptive_field import Field, gaussian, receptive_field
 
@@ -36,6 +36,7 @@ __all__ = [
     "Frozen",
     "LeNet",
     "LeftOutOfBatchNorm",
+    "Scale",
     "SelfAttention",
     "Squash",
     "UNet",

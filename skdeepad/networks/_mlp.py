@@ -127,7 +127,7 @@ class MLP(nn.Sequential):
                 else BranchLinear(n_branches, inputs, outputs, bias)
             )
         if n_branches > 1:
-            layers.append(_Scale(1 / math.sqrt(n_branches)))
+            layers.append(Scale(1 / math.sqrt(n_branches)))
         super().__init__(*layers)
         self.input_shape: tuple[int, ...] = tuple(input_shape)
         self.hidden_layer_sizes: tuple[int, ...] = tuple(hidden_layer_sizes)
@@ -140,14 +140,21 @@ class MLP(nn.Sequential):
         return nn.Sequential(*dense_blocks(sizes, bias=True), nn.Unflatten(1, self.input_shape))
 
 
-class _Scale(nn.Module):
-    """Multiply by a constant."""
+class Scale(nn.Module):
+    """Multiply by a constant.
+
+    Parameters
+    ----------
+    factor : float
+        The constant.
+    """
 
     def __init__(self, factor: float) -> None:
         super().__init__()
         self.factor = factor
 
     def forward(self, x: Tensor) -> Tensor:
+        """Multiply each value of x."""
         return self.factor * x
 
 

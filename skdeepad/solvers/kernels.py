@@ -8,8 +8,10 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.spatial.distance import cdist
 
 Floats = NDArray[np.float64]
+NAMED = Literal["rbf", "linear", "poly", "sigmoid"]
 
 # Rows whose kernel matrix with themselves is computed for its diagonal.
 _DIAGONAL_BLOCK = 64
@@ -28,7 +30,7 @@ class Kernel:
         Numbers of the named kernels.
     """
 
-    kind: Literal["rbf", "linear", "poly", "sigmoid"] | Callable[[Floats, Floats], ArrayLike]
+    kind: NAMED | Callable[[Floats, Floats], ArrayLike]
     gamma: float
     degree: float
     coef0: float
@@ -52,6 +54,62 @@ class Kernel:
         K *= self.gamma
         K += self.coef0
         return K**self.degree if self.kind == "poly" else np.tanh(K, out=K)
+
+    def multipliers(
+        self, X: Floats, reference: Floats, vectors: Floats, coefficients: Floats
+    ) -> Floats:
+        r"""Share a difference of :math:`f(x) = \sum_j \beta_j k(x, u_j)` out among the columns.
+
+        A named kernel is a function of the squared distance, or of the product, of two rows, and
+        both are sums over columns. With the slope of that function's secant,
+
+        .. math:: f(x) - f(r) = \sum_i M_i (x_i - r_i).
+
+        Parameters
+        ----------
+        X, reference : ndarray of shape (n, d)
+            Rows x, and the reference r of each.
+        vectors : ndarray of shape (m, d)
+            Rows u.
+        coefficients : ndarray of shape (m,)
+            Their coefficients.
+
+        Returns
+        -------
+        ndarray of shape (n, d)
+            M.
+        """
+        of_x, of_reference = self._arguments(X, vectors), self._arguments(reference, vectors)
+        apart = of_x - of_reference
+        near = np.abs(apart) <= 1e-9 * (np.abs(of_x) + np.abs(of_reference))
+        change = self._of_arguments(of_x) - self._of_arguments(of_reference)
+        slope = np.where(near, self._derivative(of_x), change / np.where(near, 1.0, apart))
+        weights = slope * coefficients
+        if self.kind != "rbf":
+            return weights @ vectors
+        return (X + reference) * weights.sum(axis=1, keepdims=True) - 2 * weights @ vectors
+
+    def _arguments(self, A: Floats, B: Floats) -> Floats:
+        """Return what a named kernel is a function of: squared distances, or products."""
+        return cdist(A, B, "sqeuclidean") if self.kind == "rbf" else A @ B.T
+
+    def _of_arguments(self, value: Floats) -> Floats:
+        if self.kind == "rbf":
+            return np.exp(-self.gamma * value)
+        if self.kind == "linear":
+            return value
+        inner = self.gamma * value + self.coef0
+        return inner**self.degree if self.kind == "poly" else np.tanh(inner)
+
+    def _derivative(self, value: Floats) -> Floats:
+        if self.kind == "rbf":
+            return -self.gamma * np.exp(-self.gamma * value)
+        if self.kind == "linear":
+            return np.ones_like(value)
+        inner = self.gamma * value + self.coef0
+        if self.kind == "poly":
+            return self.gamma * self.degree * inner ** (self.degree - 1)
+        return self.gamma * (1 - np.tanh(inner) ** 2)
 
     def diagonal(self, A: Floats) -> Floats:
         """Return the kernel of each row with itself."""

@@ -1,0 +1,207 @@
+"""Why a row's score is what it is, in the columns that the user knows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils import _safe_indexing
+from sklearn.utils.validation import check_is_fitted
+
+from skdeepad.base import BaseDetector
+from skdeepad.occlusion import in_turn
+
+# Transformers that change each column by itself, along a line.
+_SCALERS = ("StandardScaler", "MinMaxScaler", "RobustScaler", "MaxAbsScaler")
+# Background rows that are kept of more, and orders in which columns are replaced.
+_BACKGROUND = 64
+_ORDERS = 16
+
+
+@dataclass(eq=False)
+class Explanation:
+    """Relevance of columns, and the scores that it adds up to.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_samples, n_features)
+        Relevance of each column, larger = more of the anomaly score.
+    scores : ndarray of shape (n_samples,)
+        Anomaly scores.
+    base : ndarray of shape (n_samples,)
+        What relevance starts from: the mean score of the reference rows, or 0.
+    feature_names : list of str
+        Of the columns.
+
+    Attributes
+    ----------
+    residual : ndarray of shape (n_samples,)
+        What is not explained: ``scores - base - values.sum(axis=1)``. Nothing but rounding, where
+        relevance is propagated.
+
+    See Also
+    --------
+    ExplanationDisplay : Draws it.
+    """
+
+    values: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    base: NDArray[np.float64]
+    feature_names: list[str]
+
+    @property
+    def residual(self) -> NDArray[np.float64]:
+        """Return what is not explained of each score."""
+        left: NDArray[np.float64] = self.scores - self.base - self.values.sum(axis=1)
+        return left
+
+
+def explain(
+    estimator: Any,
+    X: Any,
+    *,
+    background: Any = None,
+    n_orders: int = _ORDERS,
+    random_state: int = 0,
+) -> Explanation:
+    r"""Say how much each column adds to anomaly scores, in the columns of X.
+
+    A detector of this package that was fitted to a table, alone or behind scalers that change each
+    column by itself along a line (StandardScaler, RobustScaler, MaxAbsScaler, MinMaxScaler without
+    ``clip``), is asked for :meth:`~skdeepad.base.BaseDetector.explain`: its columns are those of X.
+
+    Of any other pipeline or detector, columns are replaced by those of background rows, one after
+    the other, in random orders and in the opposite ones; each gets the mean change of the score.
+    Columns of any kind will do, text and missing values among them. The estimator scores
+    ``len(X) * n_orders * (n_features + 1)`` rows, many at a time.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted detector, or pipeline that ends in one: whatever has ``score_samples``.
+    X : DataFrame or array-like of shape (n_samples, n_features)
+        Rows to explain.
+    background : DataFrame or array-like of shape (m, n_features), default=None
+        Rows to compare with, as X; ordinary ones, for example some of the training set. Of more
+        than 64, those are taken that are spread over the more normal half of their scores. None:
+        a detector's ``reference_``; other estimators need one.
+    n_orders : int, default=16
+        Orders in which columns are replaced, even. More of them differ less by chance.
+    random_state : int, default=0
+        Determines the orders.
+
+    Returns
+    -------
+    Explanation
+        With ``values`` (n_samples, n_features), which add up to ``scores - base``.
+
+    Raises
+    ------
+    TypeError
+        If the estimator has no ``score_samples``.
+    ValueError
+        If it needs a background and there is none, if the background has other columns than X, or
+        X holds images, series or texts: use the detector's own ``explain``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skdeepad import DeepSVDD
+    >>> from skdeepad.inspection import explain
+    >>> X = np.random.default_rng(0).normal(size=(200, 4))
+    >>> pipeline = make_pipeline(StandardScaler(), DeepSVDD(random_state=0)).fit(X)
+    >>> explanation = explain(pipeline, [[0, 0, 9, 0]])
+    >>> int(explanation.values.argmax()), explanation.feature_names[2]
+    (2, 'x2')
+    """
+    check_is_fitted(estimator)
+    if not hasattr(estimator, "score_samples"):
+        raise TypeError(
+            f"explain needs score_samples, and {type(estimator).__name__} has none. Pass a fitted "
+            "detector, or a pipeline that ends in one."
+        )
+    X = _as_table(X, "X")
+    names = [str(name) for name in getattr(X, "columns", ())]
+    names = names or [f"x{number}" for number in range(X.shape[1])]
+    if background is not None:
+        background = _as_table(background, "background")
+        _check_alike(X, background)
+    scores = -np.asarray(estimator.score_samples(X), dtype=np.float64)
+    exact = _exact(estimator, X, background)
+    if exact is not None:
+        values, base = exact
+        return Explanation(values, scores, np.broadcast_to(base, scores.shape), names)
+    if background is None:
+        raise ValueError(
+            f"{type(estimator).__name__} can be explained by comparison only: expected "
+            "background=, some ordinary rows with the columns of X. Pass part of the training set."
+        )
+
+    def anomaly_score(rows: Any) -> NDArray[np.float64]:
+        return -np.asarray(estimator.score_samples(rows), dtype=np.float64)
+
+    background = _ordinary(background, anomaly_score(background), min(_BACKGROUND, n_orders))
+    values = in_turn(anomaly_score, X, background, n_orders, random_state)
+    base = anomaly_score(background).mean()
+    return Explanation(values, scores, np.broadcast_to(base, scores.shape), names)
+
+
+def _exact(estimator: Any, X: Any, background: Any) -> Any:
+    """Return what a detector says itself, and where it starts, if its columns are those of X."""
+    steps = [step for _, step in getattr(estimator, "steps", [("", estimator)])]
+    detector = steps[-1]
+    if not isinstance(detector, BaseDetector) or not all(map(_is_line, steps[:-1])):
+        return None
+    if steps[:-1]:
+        X = estimator[:-1].transform(X)
+        background = None if background is None else estimator[:-1].transform(background)
+    rows = detector._validate(X, reset=False)
+    if np.prod(detector.input_shape_) != max(detector.input_shape_):
+        raise ValueError(
+            f"explain gives one value a column, and {type(detector).__name__} was fitted to rows "
+            f"of shape {detector.input_shape_}: call its own explain(X)."
+        )
+    reference = background if detector._compares else None
+    if reference is not None:
+        reference = _ordinary(reference, detector.anomaly_score(reference), _BACKGROUND)
+    return detector._explained(rows, detector._reference_rows(reference))
+
+
+def _is_line(step: Any) -> bool:
+    known = type(step).__name__ in _SCALERS and type(step).__module__.startswith("sklearn.")
+    return step in (None, "passthrough") or (known and not getattr(step, "clip", False))
+
+
+def _ordinary(background: Any, scores: NDArray[np.float64], n_rows: int) -> Any:
+    """Return rows spread over the more normal half of their scores, if there are more of them."""
+    if len(scores) <= n_rows:
+        return background
+    ranks = np.linspace(0, (len(scores) - 1) // 2, n_rows).round().astype(int)
+    return _safe_indexing(background, np.argsort(scores, kind="stable")[np.unique(ranks)])
+
+
+def _as_table(X: Any, name: str) -> Any:
+    """Return a frame as it is, and anything else as an array of two axes."""
+    rows = X if hasattr(X, "columns") else np.asarray(X)
+    if len(rows.shape) != 2 or not all(rows.shape):
+        raise ValueError(
+            f"{name} must be a table, (n_samples, n_features), of at least one row; got shape "
+            f"{rows.shape}. For images, series and texts call the detector's own explain(X)."
+        )
+    return rows
+
+
+def _check_alike(X: Any, background: Any) -> None:
+    of_x, of_background = (
+        list(rows.columns) if hasattr(rows, "columns") else rows.shape[1]
+        for rows in (X, background)
+    )
+    if of_x != of_background:
+        raise ValueError(
+            f"background must have the columns of X, {of_x}; got {of_background}. Pass rows of the "
+            "same table."
+        )
