@@ -474,10 +474,10 @@ class BaseDetector(OutlierMixin, Parametrized):
             )
         return self.reference_
 
-    def _keep_reference(
+    def _reference_among(
         self, scores: NDArray[np.float64] | None, y: NDArray[np.int8], X: Any
-    ) -> None:
-        """Keep some training rows that are surely ordinary, for explanations to compare with.
+    ) -> NDArray[np.intp]:
+        """Choose training rows that are surely ordinary, for explanations to compare with.
 
         The mean row, or one row, may itself be strange to the model, and unlabeled rows with high
         scores may be anomalies.
@@ -485,12 +485,11 @@ class BaseDetector(OutlierMixin, Parametrized):
         rows = np.flatnonzero(y >= 0)
         if scores is None:
             rows = rows[:: len(rows) // _JUDGED + 1]
-            scores_of = self._anomaly_score(_safe_indexing(X, rows))
+            of_rows = self._anomaly_score(_safe_indexing(X, rows))
         else:
-            scores_of = scores[rows]
-        ranks = np.unique(np.linspace(0, (len(rows) - 1) // 2, N_REFERENCE).round().astype(int))
-        chosen = rows[np.argsort(scores_of, kind="stable")[ranks]]
-        self.reference_: Any = _safe_indexing(X, chosen)
+            of_rows = scores[rows]
+        ranks = np.linspace(0, (len(rows) - 1) // 2, N_REFERENCE).round().astype(int)
+        return rows[np.argsort(of_rows, kind="stable")[np.unique(ranks)]]
 
     def _row_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape in which the method sees rows of a shape, or refuse them."""
@@ -529,7 +528,8 @@ class BaseDetector(OutlierMixin, Parametrized):
                 "with StandardScaler."
             )
         if self._compares and X is not None:
-            self._keep_reference(scores, y, X)
+            chosen = self._reference_among(scores, y, X)
+            self.reference_: Any = _safe_indexing(X, chosen)
         if scores is not None:
             if self._all_the_same(scores):
                 self._warn_of_constant_scores(scores, X)

@@ -50,13 +50,16 @@ _ATTRIBUTES = """\
         Where the model is.
     input_shape_ : tuple of int
         Shape of one row as the network sees it.
-    reference_ : ndarray of shape (n_reference, n_features)
-        Training rows that :meth:`explain` compares with, eight at most: of those without labels of
-        anomalies, from the most normal one to the one in the middle.
-    n_features_in_ : int
+{reference}    n_features_in_ : int
         Number of features; channels x height x width for images.
     feature_names_in_ : ndarray of shape (n_features,)
         Names of the features, if X had any."""
+
+_REFERENCE = """\
+    reference_ : ndarray of shape (n_reference, n_features)
+        Training rows that :meth:`explain` compares with, eight at most: of those without labels of
+        anomalies, from the most normal one to the one in the middle.
+"""
 
 
 def _paper_constructor(cls: type[DeepDetector]) -> Any:
@@ -222,7 +225,8 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
         if cls._paper_settings and "with_paper_settings" not in vars(cls):
             cls.with_paper_settings = _paper_constructor(cls)  # type: ignore[method-assign]
         if cls.__doc__:
-            cls.__doc__ = cls.__doc__.replace("    {attributes}", _ATTRIBUTES)
+            attributes = _ATTRIBUTES.format(reference=_REFERENCE if cls._compares else "")
+            cls.__doc__ = cls.__doc__.replace("    {attributes}", attributes)
 
     @classmethod
     def with_paper_settings(cls, *args: Any, **parameters: Any) -> Self:
@@ -406,7 +410,13 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
             objective.eval().finish(rows_in)
         snapshot._note(trainings)
         snapshot._keep(objective)
-        snapshot.offset_ = -snapshot._threshold(snapshot._scores(rows), rows.labels().numpy())
+        scores, y = snapshot._scores(rows), rows.labels().numpy()
+        snapshot.offset_ = -snapshot._threshold(scores, y)
+        if self._compares:
+            chosen = torch.from_numpy(self._reference_among(scores, y, None))
+            (of_chosen,) = rows.features(rows.positions(chosen)[None])
+            size = math.prod(self.input_shape_)  # a mask may lie behind
+            snapshot.reference_ = of_chosen.flatten(1)[:, :size].cpu().numpy()
         return {name: value for name, value in vars(snapshot).items() if name.endswith("_")}
 
     def _split(

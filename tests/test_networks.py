@@ -28,6 +28,7 @@ from skdeepad.networks import (
     build_head,
     code_size,
     collapse_risks,
+    fcn_table,
     lenet_cifar10,
     lenet_fashion_mnist,
     lenet_mnist,
@@ -826,3 +827,11 @@ def test_stacked_models_give_what_separate_ones_give(training, n_branches):
             assert_close(buffers[name][k], buffer, rtol=1e-5, atol=1e-7)
     tracked = next(name for name in buffers if name.endswith("num_batches_tracked"))
     assert buffers[tracked].tolist() == [int(training)] * 3
+
+
+def test_gradients_of_a_network_for_tables_are_those_of_its_function():
+    """Through BatchNorm they were not, where columns had been moved to the last axis by a view."""
+    network = fcn_table((1, 1, 5), (4, 3)).double().eval()
+    x = torch.randn(3, 1, 1, 5, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(network, x)
+    assert torch.autograd.gradcheck(network.train(), x)

@@ -233,7 +233,10 @@ class ColumnEmbedding(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, channels, 1, columns) to (n, size, 1, columns)."""
         by_column = self.own(x.permute(0, 3, 1, 2).flatten(1)[:, :, None, None])
-        return by_column.view(len(x), -1, self.size, 1).permute(0, 2, 3, 1)
+        by_channel = by_column.view(len(x), -1, self.size, 1).permute(0, 2, 3, 1)
+        # Contiguous: of an image one pixel high in any other order, torch 2.13 takes the wrong
+        # gradient through BatchNorm.
+        return by_channel.contiguous()
 
 
 class Frozen(nn.Sequential):
