@@ -14,6 +14,8 @@ text
     Newsgroups, one of them normal.
 text_labels
     The same with labeled texts of one other.
+explain
+    Columns that were moved, found by explanations.
 defaults
     Everyone's defaults on 44 stand-in tables, and how ours were chosen.
 speed
@@ -48,6 +50,7 @@ MODULES = {
     "defects": "defects",
     "text": "text",
     "text_labels": "text",
+    "explain": "explain",
     "defaults": "defaults",
     "speed": "speed",
 }
