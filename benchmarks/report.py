@@ -509,7 +509,7 @@ def report_defaults():
     results = load(RESULTS / "defaults.jsonl")
     methods = methods_of(results)
     changes = [method for method in methods if "=" in method and " " not in method]
-    others = [method for method in methods if "=" not in method]
+    others = [method for method in methods if method not in changes]
     others.sort(key=lambda m: -np.mean(table_means(by_run(results, m, "auc"))))
     header = ["", "tables", "ROC AUC", "to DeepSAD", "average precision", "to DeepSAD"]
     header += ["normal rows flagged", "seconds"]

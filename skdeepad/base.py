@@ -451,6 +451,10 @@ class BaseDetector(OutlierMixin, Parametrized):
         values = in_turn(self._anomaly_score, X, reference, n_orders=len(reference))
         return values, float(self._anomaly_score(reference).mean())
 
+    def _codes(self, X: NDArray[Any]) -> NDArray[np.float64]:
+        """Return what the method tells rows apart by: (n, ...); by default rows as they are."""
+        return np.asarray(X, dtype=np.float64)
+
     def _in_place(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Give flat relevance the shape of a row, and add up channels."""
         values = values.reshape(len(values), *self.input_shape_)

@@ -497,6 +497,9 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
             values = self._propagated(objective.cpu().double(), X, reference)
         return values, float(self._anomaly_score(reference).mean())
 
+    def _codes(self, X: NDArray[Any]) -> NDArray[np.float64]:
+        return self._by_row(X, "codes")
+
     def _propagated(
         self, objective: Objective, X: NDArray[Any], reference: NDArray[Any]
     ) -> NDArray[np.float64]:

@@ -310,7 +310,7 @@ class ReconstructionObjective(Objective):
     >>> from skdeepad.objectives import ReconstructionObjective
     >>> encoder = MLP((4,), (8, 2), bias=True)
     >>> objective = ReconstructionObjective(encoder, encoder.decoder())
-    >>> objective.encode(torch.zeros(3, 4)).shape
+    >>> objective.codes(torch.zeros(3, 4)).shape
     torch.Size([3, 2])
     """
 
@@ -320,10 +320,6 @@ class ReconstructionObjective(Objective):
     def __init__(self, network: nn.Module, decoder: nn.Module) -> None:
         super().__init__()
         self.network, self.decoder = network, decoder
-
-    def encode(self, x: Tensor) -> Tensor:
-        """Codes of the rows: (n, d)."""
-        return self.network(x).flatten(1)
 
     def decode(self, codes: Tensor) -> Tensor:
         """Rows that codes of the network's own shape are decoded to: (n, ...)."""

@@ -32,7 +32,7 @@ from skdeepad import (
     DeepSVDD,
     HybridDetector,
 )
-from skdeepad.inspection import explain
+from skdeepad.inspection import explain, nearest_cases
 from skdeepad.networks import MLP, LeNet, lenet_mnist
 from skdeepad.occlusion import in_turn
 from skdeepad.relevance import integrated, propagated, secants, unknown_layers
@@ -498,3 +498,41 @@ def test_rows_are_scored_in_slices(monkeypatch):
     expected = X - X[:1]
     assert_allclose(in_turn(score, X, X[:1], n_orders=2), expected, atol=1e-12)
     assert max(sizes) <= 21 and sum(sizes) == 2 * len(X) * 7
+
+
+# Known cases
+
+
+@QUIETLY
+@pytest.mark.parametrize("name", [*COMPARE, *ALONE])
+def test_the_nearest_case_of_a_known_row_is_itself(name):
+    detector = (COMPARE | ALONE)[name].fit(X, Y)
+    labels = np.where(np.arange(len(X)) > 60, 1, Y)
+    cases = nearest_cases(detector, X[[3, 70]], X, labels, n_cases=2)
+    assert cases.anomalies[0, 0] == 3 and cases.normals[1, 0] == 70
+    assert_allclose([cases.anomaly_distances[0, 0], cases.normal_distances[1, 0]], 0, atol=1e-2)
+    assert (np.diff(cases.normal_distances, axis=1) >= 0).all()
+    assert (labels[cases.anomalies] < 0).all() and (labels[cases.normals] > 0).all()
+
+
+def test_cases_are_near_as_the_detector_sees_them():
+    detector = make_pipeline(StandardScaler(), DeepSAD(**QUICK)).fit(X, Y)
+    cases = nearest_cases(detector, X, X, Y, n_cases=3)
+    with torch.no_grad():
+        network = detector[-1].network_.eval()
+        codes = network(torch.from_numpy(detector[0].transform(X)).float()).double().numpy()
+    distances = np.linalg.norm(codes[:, None] - codes[Y == 0], axis=-1)
+    assert_allclose(cases.normal_distances, np.sort(distances, axis=1)[:, :3], atol=1e-3)
+    assert set(cases.normals.ravel()) <= set(np.flatnonzero(Y == 0))
+
+
+def test_known_cases_may_be_few_or_wrong():
+    detector = DeepSVDD(**QUICK).fit(X)
+    none = nearest_cases(detector, X[:2], X, np.zeros(len(X)), n_cases=2)
+    assert none.anomalies.shape == (2, 0) and none.normals.shape == (2, 2)
+    with pytest.raises(TypeError, match="IsolationForest"):
+        nearest_cases(IsolationForest().fit(X), X, X, Y)
+    with pytest.raises(ValueError, match="got 0"):
+        nearest_cases(detector, X, X, Y, n_cases=0)
+    with pytest.raises(ValueError, match="120"):
+        nearest_cases(detector, X, X, Y[:5])

@@ -498,7 +498,7 @@ def test_reconstruction_objective_scores_by_mean_squared_error_whatever_the_labe
     x = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
     assert objective("score", x).tolist() == [0.0]
     assert double_up("score", x).tolist() == [30 / 4]
-    assert double_up("encode", x).tolist() == [[1.0, 2.0, 3.0, 4.0]]
+    assert double_up("codes", x).tolist() == [[1.0, 2.0, 3.0, 4.0]]
     for label in (-1, 0, 1):
         assert double_up("loss", Batch(x, torch.tensor([label]))).tolist() == [30 / 4]
 

@@ -235,6 +235,11 @@ class AdversarialObjective(PreparedObjective):
         """Return reconstructions of the shape of rows: (n, *input_shape)."""
         return resized(self.network(resized(x, self.size)), x.shape[2:])
 
+    def codes(self, x: Tensor) -> Tensor:
+        """Features that the discriminator sees in rows: (n, d)."""
+        features: Tensor = self.discriminator(resized(x, self.size))[1]
+        return features.flatten(1)
+
     def score(self, x: Tensor) -> Tensor:
         """Length of the residual of each row: (n,)."""
         x = resized(x, self.size)

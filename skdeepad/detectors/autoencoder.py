@@ -131,7 +131,7 @@ class AutoEncoder(
             Their codes.
         """
         check_is_fitted(self)
-        return self._by_row(self._validate(X, reset=False), "encode")
+        return self._codes(self._validate(X, reset=False))
 
     def _stages(self, seeds: dict[str, int], y: NDArray[np.int8]) -> list[Stage]:
         encoder = self._encoder(seeds, bias=True)

@@ -71,6 +71,10 @@ class ContextObjective(PreparedObjective):
             return vectors, self.network.logits(self.vectors)[ids]
         return vectors, self.network.logits(vectors)
 
+    def codes(self, x: Tensor) -> Tensor:
+        """Mean word vectors, of length 1, one after the other: (n, r d)."""
+        return functional.normalize(self.network.means(*self.embed(x)), dim=-1).flatten(1)
+
     def attention(self, x: Tensor) -> Tensor:
         """Weight of each word for each context: (n, l, r)."""
         return self.network.weights(self.embed(x)[1])

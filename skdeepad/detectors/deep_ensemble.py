@@ -202,6 +202,15 @@ class DeepEnsemble(WrappingDetector):
         values = self._by_member(X)
         return values.max(axis=0) if self.combination == "max" else values.mean(axis=0)
 
+    def _codes(self, X: NDArray[Any]) -> NDArray[np.float64]:
+        rows = self._shaped(X)
+        codes = [
+            member._codes(member._validate(rows, reset=False))
+            for member in self.estimators_
+            if isinstance(member, BaseDetector)
+        ]
+        return np.hstack(codes) if codes else super()._codes(X)
+
     def _explained(
         self, X: NDArray[Any], reference: NDArray[Any]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64] | float]:

@@ -233,6 +233,10 @@ class M1PlusM2Objective(M2Objective):
         codes = drawn(mean, log_variance, batch.noise["m1"])
         return super().loss(batch._replace(x=codes.detach()))
 
+    def codes(self, x: Tensor) -> Tensor:
+        """Hidden codes of rows, by the mean of their codes in the first model: (n, d)."""
+        return super().codes(self.m1.moments(x)[0])
+
     def score(self, x: Tensor) -> Tensor:
         """Logit of q(anomaly | x) by the mean of its code: (n,)."""
         return super().score(self.m1.moments(x)[0])

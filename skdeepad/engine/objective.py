@@ -137,6 +137,11 @@ class Objective(nn.Module):
         """Anomaly score of each row, of shape (n,): larger = more anomalous."""
         raise NotImplementedError(f"{type(self).__name__} must define score(x) -> (n,).")
 
+    def codes(self, x: Tensor) -> Tensor:
+        """Return what rows are told apart by: (n, d)."""
+        codes: Tensor = self.network(x)
+        return codes.flatten(1)
+
     def explained_score(self, both: Tensor) -> Tensor:
         """Score rows and, behind them, as many reference rows, as relevance is propagated: (2n,).
 
