@@ -353,10 +353,11 @@ def _size(names: list[str], labels: list[str]) -> tuple[float, float]:
     of_names = _LETTER * max(map(len, names))
     if len(labels) == 1:
         return 4.5 + of_names, 0.35 * len(names) + 1.2
-    of_labels = _LETTER * max(map(len, labels))
-    # Names are slanted: they are about 0.7 of their length high.
-    height = 0.32 * min(len(labels), _MOST_LABELS) + 0.7 * of_names + 0.5
-    return 0.5 * len(names) + of_labels + 2.0, max(height, 3.5)
+    # Names are slanted: they reach down, and to the left of the first column.
+    slanted, of_labels = 0.7 * of_names, _LETTER * max(map(len, labels))
+    # The least height is what the label of the color bar takes.
+    height = max(0.32 * min(len(labels), _MOST_LABELS), 2.4) + slanted + 0.3
+    return 0.5 * len(names) + max(slanted, of_labels) + 2.0, height
 
 
 def _written(value: Any) -> str:

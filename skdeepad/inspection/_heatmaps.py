@@ -18,8 +18,9 @@ class HeatmapDisplay:
     """Images, their heat maps and, where there are any, masks side by side: one row an image.
 
     Use :meth:`from_estimator` or :meth:`from_maps`, which draw at once; :meth:`plot` draws again.
-    All heat maps share one color scale, unless told otherwise by ``scale="row"``. Images are rescaled, all by the same numbers, so that the
-    least value of `X` is black and the greatest white: what is drawn depends on all of `X`.
+    All heat maps share one color scale, unless ``scale="row"`` gives each its own. Images are
+    rescaled, all by the same numbers, so that the least value of `X` is black and the greatest
+    white: what is drawn depends on all of `X`.
 
     Parameters
     ----------
@@ -48,6 +49,7 @@ class HeatmapDisplay:
     See Also
     --------
     FCDD : A detector with heat maps.
+    ExplanationDisplay : The same for tables.
 
     Examples
     --------
@@ -279,7 +281,7 @@ def _images(X: ArrayLike, maps: NDArray[Any], detector: Any) -> NDArray[Any]:
         raise ValueError(
             f"HeatmapDisplay draws images, and explain(X) gives values of shape {maps.shape}, as "
             "for a table. Pass images (n_samples, channels, height, width) of more than one pixel "
-            "in height; draw values of a table's columns as bars."
+            "in height; ExplanationDisplay.from_values draws values of a table's columns."
         )
     X = np.asarray(on_host(X))
     if X.ndim != 2:
