@@ -14,7 +14,7 @@ from skdeepad.detectors.hybrid import HybridDetector
 from skdeepad.detectors.ssad import SSAD
 from skdeepad.detectors.ssdgm import SSDGM
 from skdeepad.features.text import WordVectors
-from skdeepad.inspection import HeatmapDisplay, TextDisplay
+from skdeepad.inspection import ExplanationDisplay, HeatmapDisplay, TextDisplay
 from skdeepad.notices import CollapseWarning, LabelWarning
 
 __version__ = "0.1.0.dev0"
@@ -34,6 +34,7 @@ __all__ = [
     "DeepSAD",
     "DeepSVDD",
     "EarlyStopping",
+    "ExplanationDisplay",
     "HeatmapDisplay",
     "HybridDetector",
     "LabelWarning",

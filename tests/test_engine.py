@@ -1049,7 +1049,7 @@ def test_what_takes_no_double_precision_stays_as_it_is():
 def test_score_takes_any_method_by_its_name():
     objective = ReconstructionObjective(nn.Identity(), nn.Identity())
     x = normal(3000, 50)
-    assert torch.equal(score(objective, place(x), "encode"), torch.from_numpy(x))
+    assert torch.equal(score(objective, place(x), "codes"), torch.from_numpy(x))
     assert not score(objective, place(x)).any()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,8 +18,9 @@ class HeatmapDisplay:
     """Images, their heat maps and, where there are any, masks side by side: one row an image.
 
     Use :meth:`from_estimator` or :meth:`from_maps`, which draw at once; :meth:`plot` draws again.
-    All heat maps share one color scale. Images are rescaled, all by the same numbers, so that the
-    least value of `X` is black and the greatest white: what is drawn depends on all of `X`.
+    All heat maps share one color scale, unless ``scale="row"`` gives each its own. Images are
+    rescaled, all by the same numbers, so that the least value of `X` is black and the greatest
+    white: what is drawn depends on all of `X`.
 
     Parameters
     ----------
@@ -48,6 +49,7 @@ class HeatmapDisplay:
     See Also
     --------
     FCDD : A detector with heat maps.
+    ExplanationDisplay : The same for tables.
 
     Examples
     --------
@@ -99,6 +101,7 @@ class HeatmapDisplay:
         X: ArrayLike,
         *,
         masks: ArrayLike | None = None,
+        scale: Literal["shared", "row"] = "shared",
         cmap: str | Colormap = "inferno",
         im_kw: dict[str, Any] | None = None,
         fig: Figure | SubFigure | None = None,
@@ -116,6 +119,8 @@ class HeatmapDisplay:
             ``input_shape``.
         masks : array-like of shape (n_samples, height, width), default=None
             Where the anomalies are, as for the class.
+        scale : {"shared", "row"}, default="shared"
+            Scale of colors, as for :meth:`plot`.
         cmap : str or matplotlib Colormap, default="inferno"
             Colors of heat maps.
         im_kw : dict, default=None
@@ -152,7 +157,7 @@ class HeatmapDisplay:
         scores = -detector.score_samples(features)
         images = _images(X, maps, detector)
         display = cls(images, maps, masks=masks, scores=scores)
-        return display.plot(cmap=cmap, im_kw=im_kw, fig=fig)
+        return display.plot(scale=scale, cmap=cmap, im_kw=im_kw, fig=fig)
 
     @classmethod
     def from_maps(
@@ -162,6 +167,7 @@ class HeatmapDisplay:
         *,
         masks: ArrayLike | None = None,
         scores: ArrayLike | None = None,
+        scale: Literal["shared", "row"] = "shared",
         cmap: str | Colormap = "inferno",
         im_kw: dict[str, Any] | None = None,
         fig: Figure | SubFigure | None = None,
@@ -178,6 +184,8 @@ class HeatmapDisplay:
             Where the anomalies are, as for the class.
         scores : array-like of shape (n_samples,), default=None
             Anomaly score of each image, its title.
+        scale : {"shared", "row"}, default="shared"
+            Scale of colors, as for :meth:`plot`.
         cmap : str or matplotlib Colormap, default="inferno"
             Colors of heat maps.
         im_kw : dict, default=None
@@ -190,11 +198,14 @@ class HeatmapDisplay:
         HeatmapDisplay
             The display, drawn.
         """
-        return cls(X, maps, masks=masks, scores=scores).plot(cmap=cmap, im_kw=im_kw, fig=fig)
+        return cls(X, maps, masks=masks, scores=scores).plot(
+            scale=scale, cmap=cmap, im_kw=im_kw, fig=fig
+        )
 
     def plot(
         self,
         *,
+        scale: Literal["shared", "row"] = "shared",
         cmap: str | Colormap = "inferno",
         im_kw: dict[str, Any] | None = None,
         fig: Figure | SubFigure | None = None,
@@ -203,12 +214,17 @@ class HeatmapDisplay:
 
         Parameters
         ----------
+        scale : {"shared", "row"}, default="shared"
+            With "shared", one color is one value in all heat maps, from 0, or the least value if
+            that is negative, to the greatest. With "row", each heat map has all colors, from its
+            own least value to its own greatest, so that a bright one does not leave the others
+            black; heat maps cannot be compared then, and there is no color bar.
         cmap : str or matplotlib Colormap, default="inferno"
-            Colors of heat maps.
+            Colors of heat maps. For values below and above 0, as relevances are, a diverging one
+            is easier to read: ``cmap="RdBu_r", im_kw={"vmin": -1, "vmax": 1}`` has 0 in white.
         im_kw : dict, default=None
-            Further keywords of :func:`matplotlib.pyplot.imshow` for heat maps. Their scale goes
-            from 0, or the least value if that is negative, to the greatest, unless ``vmin`` and
-            ``vmax`` are here.
+            Further keywords of :func:`matplotlib.pyplot.imshow` for heat maps; ``vmin`` and
+            ``vmax``, if they are here, are the ends of every map's scale.
         fig : matplotlib Figure or SubFigure, default=None
             Where to draw. None makes a new one.
 
@@ -216,12 +232,22 @@ class HeatmapDisplay:
         -------
         HeatmapDisplay
             The display itself.
+
+        Raises
+        ------
+        ValueError
+            If scale is neither.
         """
         from sklearn.utils._optional_dependencies import check_matplotlib_support
 
         check_matplotlib_support(f"{type(self).__name__}.plot")
         import matplotlib.pyplot as plt
 
+        if scale not in ("shared", "row"):
+            raise ValueError(
+                f"scale={scale!r}: expected 'shared', one scale of colors for all heat maps, or "
+                "'row', one for each."
+            )
         n, _, height, width = self.X.shape
         names = ["image", "heat map", *(["mask"] * (self.masks is not None))]
         if fig is None:
@@ -229,12 +255,13 @@ class HeatmapDisplay:
             fig = plt.figure(figsize=size, layout="constrained")
         self.figure_: Figure | SubFigure = fig
         self.axes_: NDArray[Any] = fig.subplots(n, len(names), squeeze=False)
-        scale = {"vmin": min(0, self.maps.min()), "vmax": self.maps.max(), "cmap": cmap}
-        scale |= im_kw or {}
+        ends = {"vmin": min(0, self.maps.min()), "vmax": self.maps.max()}
+        # Left to themselves, heat maps go from their own least values to their own greatest.
+        how = (ends if scale == "shared" else {}) | {"cmap": cmap} | (im_kw or {})
         for row, image in enumerate(_for_display(self.X)):
             axes = self.axes_[row]
             axes[0].imshow(image, cmap="gray", vmin=0, vmax=1)
-            drawn = axes[1].imshow(self.maps[row], **scale)
+            drawn = axes[1].imshow(self.maps[row], **how)
             if self.scores is not None:
                 axes[0].set_title(f"score {self.scores[row]:.3g}")
             if self.masks is not None and (self.masks[row] != -1).any():
@@ -243,7 +270,8 @@ class HeatmapDisplay:
             axis.set_title(axis.get_title() or name)
         for axis in self.axes_.flat:
             axis.set(xticks=[], yticks=[], frame_on=bool(axis.images))
-        fig.colorbar(drawn, ax=self.axes_.ravel().tolist(), aspect=20 * n)
+        if scale == "shared":
+            fig.colorbar(drawn, ax=self.axes_.ravel().tolist(), aspect=20 * n)
         return self
 
 
@@ -253,7 +281,7 @@ def _images(X: ArrayLike, maps: NDArray[Any], detector: Any) -> NDArray[Any]:
         raise ValueError(
             f"HeatmapDisplay draws images, and explain(X) gives values of shape {maps.shape}, as "
             "for a table. Pass images (n_samples, channels, height, width) of more than one pixel "
-            "in height; draw values of a table's columns as bars."
+            "in height; ExplanationDisplay.from_values draws values of a table's columns."
         )
     X = np.asarray(on_host(X))
     if X.ndim != 2:

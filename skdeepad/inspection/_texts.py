@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,23 +19,27 @@ if TYPE_CHECKING:
 _LINE = 1.7
 _MARGIN = 1.0
 _DARKEST = 0.75
-"""Share of the color map that is used, so that black letters can be read on it."""
+"""Share of a color map that is used, so that black letters can be read on it."""
+
+_RED, _BLUE = "214, 39, 40", "31, 119, 180"
+"""Colors of positive and negative weights in HTML."""
 
 
 class TextDisplay:
     """Texts, one below the other, their words shaded by weight.
 
     Use :meth:`from_estimator` or :meth:`from_weights`. In a notebook the display shows itself as
-    HTML, for which Matplotlib is not needed; :meth:`plot` makes a figure. The heaviest word of each
-    text is darkest: weights of different texts are not compared.
+    HTML, for which Matplotlib is not needed; :meth:`plot` makes a figure. The word of the largest
+    absolute weight is darkest in each text: weights of different texts are not compared. Words of
+    positive weight are red, those of negative weight blue.
 
     Parameters
     ----------
     tokens : list of list of str
         Words of each text.
     weights : array-like of shape (n_texts, n_words)
-        Weight of each word, at least 0. It may have more columns than a text has words; what is
-        beyond is left out.
+        Weight of each word, of either sign. It may have more columns than a text has words; what
+        is beyond is left out.
     titles : list of str, default=None
         What is written above each text. None: nothing.
 
@@ -49,11 +53,12 @@ class TextDisplay:
     Raises
     ------
     ValueError
-        If the numbers of texts or words do not fit together, or weights are negative or not finite.
+        If the numbers of texts or words do not fit together, or weights are not finite.
 
     See Also
     --------
     CVDD : A detector that weighs words.
+    ExplanationDisplay : The same for tables.
 
     Examples
     --------
@@ -86,8 +91,11 @@ class TextDisplay:
                     f"Text {number} has {len(words)} words, and weights of shape {of_text.shape}: "
                     "expected at least one weight a word."
                 )
-            if not (np.isfinite(of_text) & (of_text >= 0)).all():
-                raise ValueError(f"Weights of text {number} must be finite and at least 0.")
+            if not np.isfinite(of_text).all():
+                raise ValueError(
+                    f"Weights of text {number} must be finite; got NaN or infinity. Leave this "
+                    "text out."
+                )
 
     @classmethod
     def from_estimator(
@@ -97,8 +105,9 @@ class TextDisplay:
         *,
         tokens: Sequence[Sequence[str]] | None = None,
         context: int | None = None,
+        values: Literal["attention", "relevance"] = "attention",
     ) -> Self:
-        """Show by which words a fitted :class:`CVDD` compares texts with a context.
+        """Show which words a fitted :class:`CVDD` looks at, or finds anomalous.
 
         Parameters
         ----------
@@ -109,7 +118,12 @@ class TextDisplay:
         tokens : list of list of str, default=None
             Words of each text. None: X holds texts.
         context : int, default=None
-            Number of the context. None: each text's nearest.
+            Number of the context whose attention is shown. None: each text's nearest.
+        values : {"attention", "relevance"}, default="attention"
+            With "attention", words are the darker the more they weigh where a text is compared
+            with a context, be they usual or strange. With "relevance", what the detector's
+            ``explain`` gives: words that make the text more anomalous are red, those that make it
+            less so are blue.
 
         Returns
         -------
@@ -119,43 +133,36 @@ class TextDisplay:
         Raises
         ------
         TypeError
-            If the estimator has no ``attention``.
+            If the estimator has no ``attention``, or no ``explain`` for "relevance".
         ValueError
-            If the words are not known.
+            If the words are not known, values are neither, or a context is none of the detector's
+            or is asked for with "relevance".
         """
-        detector, features = estimator, X
+        if values not in ("attention", "relevance"):
+            raise ValueError(f"values={values!r}: expected 'attention' or 'relevance'.")
+        if values == "relevance" and context is not None:
+            raise ValueError(
+                f"context={context} does not go with values='relevance', which is of the score and "
+                "so of all contexts. Leave it out, or pass values='attention'."
+            )
         steps = [step for _, step in getattr(estimator, "steps", [])]
-        if steps:
-            detector, features = steps[-1], estimator[:-1].transform(X)
-        if not hasattr(detector, "attention"):
+        detector = steps[-1] if steps else estimator
+        method = "attention" if values == "attention" else "explain"
+        if not hasattr(detector, method):
             raise TypeError(
-                "TextDisplay.from_estimator draws what attention(X) of a fitted CVDD gives; "
+                f"TextDisplay.from_estimator draws what {method}(X) of a fitted CVDD gives; "
                 f"{type(detector).__name__} has no such method. Pass a CVDD, a pipeline that ends "
                 "with one, or weights of your own to from_weights."
             )
         check_is_fitted(detector)
+        features = estimator[:-1].transform(X) if len(steps) > 1 else X
         if tokens is None:
-            tokenizers = [step for step in steps[:1] if hasattr(step, "tokenize")]
-            tokenizers += [getattr(detector, "word_vectors_", None)] * (not tokenizers)
-            if tokenizers[0] is None:
-                raise ValueError(
-                    "X holds numbers, and the words that they stand for are not known: expected "
-                    "tokens=, a list of words for each text. Pass WordVectors.tokenize(texts)."
-                )
-            tokens = tokenizers[0].tokenize(X)
-        distances = detector.context_scores(features)
-        if context is not None and not 0 <= context < distances.shape[1]:
-            raise ValueError(
-                f"context={context} is no context of the detector, which has "
-                f"{distances.shape[1]}: expected a number from 0 on, below that, or None."
-            )
-        chosen = distances.argmin(axis=1) if context is None else np.full(len(distances), context)
-        weights = detector.attention(features)[np.arange(len(chosen)), :, chosen]
-        scores = -detector.score_samples(features)
-        titles = [
-            f"score {score:.3g}, context {number}"
-            for score, number in zip(scores, chosen, strict=True)
-        ]
+            tokens = _words(X, detector, steps)
+        titles = [f"score {score:.3g}" for score in -detector.score_samples(features)]
+        if values == "relevance":
+            return cls(tokens, detector.explain(features), titles=titles)
+        weights, contexts = _attention(detector, features, context)
+        titles = [f"{title}, context {k}" for title, k in zip(titles, contexts, strict=True)]
         return cls(tokens, weights, titles=titles)
 
     @classmethod
@@ -173,7 +180,7 @@ class TextDisplay:
         tokens : list of list of str
             Words of each text.
         weights : array-like of shape (n_texts, n_words)
-            Weight of each word, at least 0.
+            Weight of each word, of either sign.
         titles : list of str, default=None
             What is written above each text.
 
@@ -185,14 +192,21 @@ class TextDisplay:
         return cls(tokens, weights, titles=titles)
 
     def plot(
-        self, *, cmap: str | Colormap = "Reds", width: float = 7.0, fontsize: float = 10.0
+        self,
+        *,
+        cmap: str | Colormap = "Reds",
+        negative_cmap: str | Colormap = "Blues",
+        width: float = 7.0,
+        fontsize: float = 10.0,
     ) -> Self:
         """Draw all texts in a new figure.
 
         Parameters
         ----------
         cmap : str or matplotlib Colormap, default="Reds"
-            Colors of the words, from no weight on.
+            Colors of words of positive weight, from no weight on.
+        negative_cmap : str or matplotlib Colormap, default="Blues"
+            Colors of words of negative weight, from no weight on.
         width : float, default=7.0
             Width of the figure in inches; its height is what the texts need.
         fontsize : float, default=10.0
@@ -207,6 +221,7 @@ class TextDisplay:
 
         check_matplotlib_support(f"{type(self).__name__}.plot")
         import matplotlib.pyplot as plt
+        from matplotlib.patches import Rectangle
 
         placed = list(self._placed(72 * width / fontsize - 2 * _MARGIN, fontsize))
         n_lines = 1 + max((line for *_, line in placed), default=0)
@@ -216,20 +231,29 @@ class TextDisplay:
         # Coordinates are in sizes of the font.
         axes.set(xlim=(0, 72 * width / fontsize), ylim=(height, 0))
         axes.axis("off")
-        colors = plt.get_cmap(cmap)
+        colors, of_negative = plt.get_cmap(cmap), plt.get_cmap(negative_cmap)
         for word, share, left, length, line in placed:
-            middle = _MARGIN + (line + 0.5) * _LINE
-            _draw_word(axes, word, _MARGIN + left, middle, length, fontsize, share, colors)
+            left, middle = _MARGIN + left, _MARGIN + (line + 0.5) * _LINE
+            if share is not None:
+                color = (colors if share >= 0 else of_negative)(_DARKEST * abs(share))
+                corner = left - 0.2, middle - 0.65
+                axes.add_patch(Rectangle(corner, length + 0.4, 1.3, color=color, linewidth=0))
+            style = "bold" if share is None else "normal"
+            # A dollar sign is one, and not the beginning of a formula.
+            axes.text(
+                left, middle, word, size=fontsize, va="center", weight=style, parse_math=False
+            )
         self.figure_: Figure = figure
         self.ax_: Axes = axes
         return self
 
     def _shares(self) -> Iterator[tuple[str, list[tuple[str, float]]]]:
-        """Yield each text's title, and its words with their shares of the heaviest one's weight."""
+        """Yield each text's title, and its words with their shares of the largest weight."""
         titles = self.titles or [""] * len(self.tokens)
         for title, words, weights in zip(titles, self.tokens, self.weights, strict=True):
-            largest = weights.max(initial=0.0) or 1.0
-            yield title, list(zip(words, weights / largest, strict=False))
+            of_words = weights[: len(words)]
+            largest = np.abs(of_words).max(initial=0.0) or 1.0
+            yield title, list(zip(words, of_words / largest, strict=True))
 
     def _placed(
         self, width: float, fontsize: float
@@ -259,7 +283,8 @@ class TextDisplay:
         blocks = []
         for title, words in self._shares():
             spans = " ".join(
-                f'<span style="background: rgba(214, 39, 40, {_DARKEST * share:.3f})">'
+                f'<span style="background: rgba({_RED if share >= 0 else _BLUE}, '
+                f'{_DARKEST * abs(share):.3f})">'
                 f"{escape(word)}</span>"
                 for word, share in words
             )
@@ -267,22 +292,28 @@ class TextDisplay:
         return "\n".join(blocks)
 
 
-def _draw_word(
-    axes: Axes,
-    word: str,
-    left: float,
-    middle: float,
-    length: float,
-    fontsize: float,
-    share: float | None,
-    colors: Colormap,
-) -> None:
-    from matplotlib.patches import Rectangle
+def _words(X: Any, detector: Any, steps: list[Any]) -> Sequence[Sequence[str]]:
+    """Return the words of texts, by what has turned them into vectors."""
+    tokenizers = [step for step in steps[:1] if hasattr(step, "tokenize")]
+    tokenizers += [getattr(detector, "word_vectors_", None)] * (not tokenizers)
+    if tokenizers[0] is None:
+        raise ValueError(
+            "X holds numbers, and the words that they stand for are not known: expected "
+            "tokens=, a list of words for each text. Pass WordVectors.tokenize(texts)."
+        )
+    tokens: Sequence[Sequence[str]] = tokenizers[0].tokenize(X)
+    return tokens
 
-    if share is not None:
-        color = colors(_DARKEST * share)
-        corner = left - 0.2, middle - 0.65
-        axes.add_patch(Rectangle(corner, length + 0.4, 1.3, color=color, linewidth=0))
-    style = "bold" if share is None else "normal"
-    # A dollar sign is one, and not the beginning of a formula.
-    axes.text(left, middle, word, size=fontsize, va="center", weight=style, parse_math=False)
+
+def _attention(
+    detector: Any, features: Any, context: int | None
+) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Return weights of words for a context or each text's nearest, and the contexts' numbers."""
+    distances = detector.context_scores(features)
+    if context is not None and not 0 <= context < distances.shape[1]:
+        raise ValueError(
+            f"context={context} is no context of the detector, which has "
+            f"{distances.shape[1]}: expected a number from 0 on, below that, or None."
+        )
+    chosen = distances.argmin(axis=1) if context is None else np.full(len(distances), context)
+    return detector.attention(features)[np.arange(len(chosen)), :, chosen], chosen
