@@ -525,6 +525,9 @@ def test_long_names_leave_room_for_what_is_drawn(n):
         for label in names_of.get_ticklabels():
             of_label = label.get_window_extent()
             assert of_label.x0 >= 0 and of_label.y0 >= 0 and of_label.x1 <= figure.x1
+        for color_bar in display.figure_.axes[1:]:
+            of_label = color_bar.yaxis.label.get_window_extent()
+            assert of_label.y0 >= 0 and of_label.y1 <= figure.y1
     assert_allclose(sizes[1], sizes[0], rtol=0.35)
 
 

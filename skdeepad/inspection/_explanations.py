@@ -356,7 +356,7 @@ def _size(names: list[str], labels: list[str]) -> tuple[float, float]:
     # Names are slanted: they reach down, and to the left of the first column.
     slanted, of_labels = 0.7 * of_names, _LETTER * max(map(len, labels))
     # The least height is what the label of the color bar takes.
-    height = max(0.32 * min(len(labels), _MOST_LABELS), 2.4) + slanted + 0.3
+    height = max(0.32 * min(len(labels), _MOST_LABELS), 3.0) + slanted + 0.3
     return 0.5 * len(names) + max(slanted, of_labels) + 2.0, height
 
 

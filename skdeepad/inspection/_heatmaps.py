@@ -251,7 +251,8 @@ class HeatmapDisplay:
         n, _, height, width = self.X.shape
         names = ["image", "heat map", *(["mask"] * (self.masks is not None))]
         if fig is None:
-            size = (2 * len(names) + 0.8, (2 * height / width + 0.3) * n)
+            of_bar = 0.8 if scale == "shared" else 0.0
+            size = (2 * len(names) + of_bar, (2 * height / width + 0.3) * n)
             fig = plt.figure(figsize=size, layout="constrained")
         self.figure_: Figure | SubFigure = fig
         self.axes_: NDArray[Any] = fig.subplots(n, len(names), squeeze=False)
