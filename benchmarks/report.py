@@ -14,7 +14,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from benchmarks import agad, defects, exposure, paper, scenarios, standins, table6, text
+from benchmarks import agad, defects, explain, exposure, paper, scenarios, standins, table6, text
 from benchmarks.images import CLASSES
 from benchmarks.layout import (
     NOTABLE,
@@ -457,6 +457,42 @@ def report_text_labels():
     )
 
 
+# Explanations
+
+EXPLAINED = {
+    "1": "Found of one column that was moved, in %",
+    "3": "Found of three columns that were moved, in %",
+    "anomalies": "Deletion on anomalies, in % (smaller is better)",
+}
+
+
+def report_explain():
+    """Lay out means over tables by detector, of each way to explain it."""
+    results = load(RESULTS / "explain.jsonl")
+    parts = []
+    for case, title in EXPLAINED.items():
+        keys = [f"{explainer}, {case}" for explainer in explain.EXPLAINERS]
+        rows = []
+        for method in explain.DETECTORS:
+            # The same tables for all three.
+            runs = [r for r in chosen(results, method=method) if all(key in r for key in keys)]
+            if runs:
+                means = [f"{np.mean([r[key] for r in runs]):.1f}" for key in keys]
+                rows.append([method, len(runs), *means])
+        parts.append(titled(title, figures(["", "tables", *explain.EXPLAINERS], rows)))
+    keys = [f"{explainer}, seconds a row" for explainer in explain.EXPLAINERS]
+    rows = []
+    for method in explain.DETECTORS:
+        runs = chosen(results, method=method)
+        if runs:
+            spent = np.array([[r[key] for key in keys] for r in runs])
+            ratios = np.median(spent[:, 2:] / spent[:, :2], axis=0)
+            rows.append([method, *(f"{ratio:.0f}" for ratio in ratios)])
+    header = ["", "KernelSHAP / own", "KernelSHAP / in turn"]
+    parts.append(titled("Time to explain a row, median of ratios", figures(header, rows)))
+    write("explain", *parts, made_from(results, "python -m benchmarks explain"))
+
+
 # Defaults and speed
 
 
@@ -586,6 +622,7 @@ def main():
     report_defects()
     report_text()
     report_text_labels()
+    report_explain()
     report_defaults()
     report_speed()
     if arguments.heat_maps:
