@@ -15,7 +15,7 @@ scaled to [0, 1] and standardized by one mean and deviation for all pixels. Size
 
 small
     For a CPU: 2,000 training and 200 test images, default networks but for FCDD's few filters,
-    20 epochs of batches of 64 at a rate that falls along a cosine.
+    8 epochs of batches of 64 at a rate that falls along a cosine.
 full
     For a GPU: all training images, 1,000 test images, 50 epochs, default networks. Without KDE,
     whose time grows with the square of the rows.
@@ -37,7 +37,7 @@ from skdeepad import FCDD, SSAD, AutoEncoder, DeepEnsemble, DeepSAD, DeepSVDD
 
 # Training and test images.
 ROWS = {"small": (2000, 200), "full": (None, 1000), "quick": (64, 10)}
-N_EPOCHS = {"small": 20, "full": 50}
+N_EPOCHS = {"small": 8, "full": 50}
 FCDD_FILTERS = {"small": (16, 32), "full": None}
 N_LABELED = 10
 # Least change of a pixel that masks mark.
