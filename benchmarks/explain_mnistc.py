@@ -2,10 +2,11 @@
 
 Run as ``python -m benchmarks mnistc`` with the data in ``SKDEEPAD_DATA``: the thesis's section
 4.4 on MNIST-C, with corruptions made here (:mod:`benchmarks.corruptions`). Detectors learn from
-clean digits of all ten classes and are judged on clean test images and the same ones corrupted, by
-their scores (AUC) and by their relevance maps: cosine similarity between what ``explain`` gives
-and how much each pixel was changed, the mean over the corrupted images. What is left of the AUC
-less the cosine, both in %, is the thesis's Clever Hans score: found, but for another reason.
+clean digits of all ten classes, and are judged on clean test images and the same ones corrupted: by
+AUC, and by the cosine similarity between the maps of ``explain`` and how much each pixel was
+changed, the mean over half of the corrupted images, as ensembles take long to explain. The AUC less
+the cosine, both in %, is the thesis's Clever Hans score: found, but for another reason. Where most
+pixels are changed, a flat map, which says nothing, has a high cosine, too: it stands beside them.
 
 KDE is SSAD without labels at nu = 1, where all training rows have the same coefficient; its width
 is the default, whereas the thesis chooses it by likelihood. The thesis's DeepSVDD has layers
@@ -15,7 +16,7 @@ scaled to [0, 1] and standardized by one mean and deviation for all pixels. Size
 
 small
     For a CPU: 2,000 training and 200 test images, default networks but for FCDD's few filters,
-    8 epochs of batches of 64 at a rate that falls along a cosine.
+    about 160 steps of 64 images at a rate that falls along a cosine.
 full
     For a GPU: all training images, 1,000 test images, 50 epochs, default networks. Without KDE,
     whose time grows with the square of the rows.
@@ -37,7 +38,7 @@ from skdeepad import FCDD, SSAD, AutoEncoder, DeepEnsemble, DeepSAD, DeepSVDD
 
 # Training and test images.
 ROWS = {"small": (2000, 200), "full": (None, 1000), "quick": (64, 10)}
-N_EPOCHS = {"small": 8, "full": 50}
+N_EPOCHS = {"small": 5, "full": 50}
 FCDD_FILTERS = {"small": (16, 32), "full": None}
 N_LABELED = 10
 # Least change of a pixel that masks mark.
@@ -87,7 +88,7 @@ def make_detector(size, method):
     if method == "KDE":
         return SSAD(nu=1.0)
     # Labeled anomalies have half of each batch to themselves.
-    epochs = N_EPOCHS[size] // 2 if method in WITH_LABELS else N_EPOCHS[size]
+    epochs = (N_EPOCHS[size] + 1) // 2 if method in WITH_LABELS else N_EPOCHS[size]
     training = {"n_epochs": epochs, "batch_size": 64, "lr_schedule": "cosine"}
     return {
         "DeepSVDD": DeepSVDD,
@@ -131,8 +132,15 @@ def measure(detector, prepared, clean, made):
     scores = [detector.anomaly_score(prepared(images)) for images in (clean, made)]
     corrupt = np.repeat([0, 1], [len(clean), len(made)])
     auc = 100 * float(roc_auc_score(corrupt, np.concatenate(scores)))
-    similarity = cosine(detector.explain(prepared(made)), truth(clean, made))
-    return {"auc": auc, "cosine": similarity, "clever_hans": auc - similarity}
+    explained = made[: (len(made) + 1) // 2]
+    changes = truth(clean[: len(explained)], explained)
+    similarity = cosine(detector.explain(prepared(explained)), changes)
+    return {
+        "auc": auc,
+        "cosine": similarity,
+        "clever_hans": auc - similarity,
+        "flat_cosine": cosine(np.ones_like(changes), changes),
+    }
 
 
 def half(name):

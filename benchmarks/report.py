@@ -427,6 +427,8 @@ def mnistc_by_method(results):
     for method in methods_of(results):
         cells = [mean_and_deviation(over_corruptions(results, method, field)) for field in fields]
         rows.append([method, *cells, f"{np.median(values(results, 'seconds', method=method)):.0f}"])
+    flat = over_corruptions(results, rows[0][0], "flat_cosine")
+    rows.append(["flat map", "", mean_and_deviation(flat), "", ""])
     return titled("Means over the 15 corruptions", figures(["", *fields.values(), "seconds"], rows))
 
 
@@ -442,6 +444,19 @@ def mnistc_by_corruption(results):
         for name in CORRUPTIONS
     ]
     return titled("ROC AUC by corruption", figures(["", *paper.CLEVER_HANS], rows))
+
+
+def cosines_by_corruption(results):
+    methods = methods_of(results)
+    rows = [
+        [
+            name,
+            *(mean_and_deviation(values(results, "cosine", method=m, data=name)) for m in methods),
+            mean_and_deviation(values(results, "flat_cosine", method=methods[0], data=name)),
+        ]
+        for name in CORRUPTIONS
+    ]
+    return titled("Cosine by corruption", figures(["", *methods, "flat map"], rows))
 
 
 def highest_clever_hans(results):
@@ -471,9 +486,11 @@ def report_mnistc():
             "In %: ROC AUC of clean against corrupted test images, cosine similarity between the "
             "positive part of the relevance maps and how much each pixel was changed, and the "
             "former less the latter, the Clever Hans score; mean ± standard deviation over the "
-            f"seeds. Seconds are the median to fit. {LEGEND}",
+            "seeds. A flat map gives all pixels the same relevance. Seconds are the median to fit. "
+            f"{LEGEND}",
             mnistc_by_method(of_size),
             mnistc_by_corruption(of_size),
+            cosines_by_corruption(of_size),
             highest_clever_hans(of_size),
             made_from(of_size, "python -m benchmarks mnistc"),
         )

@@ -610,6 +610,8 @@ def test_a_fit_serves_the_corruptions_that_it_knows_no_labels_of(digits, monkeyp
             assert result["clever_hans"] == result["auc"] - result["cosine"]
             if task["data"] == "brightness":
                 assert result["auc"] == 100
+            if task["data"] == "stripe":  # half of the pixels are changed
+                assert result["flat_cosine"] == pytest.approx(100 / 2**0.5, abs=1)
     assert [None if y is None else (y < 0).sum() for _, y in fits] == [None, 10, 10]
     assert_allclose([fits[0][0].mean(), fits[0][0].std()], [0, 1], atol=1e-3)
 
@@ -624,12 +626,12 @@ def test_labeled_anomalies_are_annotated_by_what_changed(digits):
     assert_array_equal(masks, -1)  # nothing has changed
 
 
-def test_relevance_maps_are_laid_out_beside_the_thesis(tmp_path, monkeypatch):
+def test_relevance_maps_are_laid_out_beside_the_thesis():
     pytest.importorskip("matplotlib")
     from benchmarks import report
 
     results = [
-        {"data": name, "method": method, "seed": seed, "seconds": 1.0}
+        {"data": name, "method": method, "seed": seed, "seconds": 1.0, "flat_cosine": 20.0 + place}
         | {"auc": 90.0 + seed, "cosine": 60.0 - place, "clever_hans": 30.0 + seed + place}
         for place, name in enumerate(corruptions.CORRUPTIONS)
         for method in ("KDE", "FCDD, masks")
@@ -638,8 +640,11 @@ def test_relevance_maps_are_laid_out_beside_the_thesis(tmp_path, monkeypatch):
     text = report.mnistc_by_method(results[:-1])  # not all that FCDD has been run on is there
     assert "KDE         90.5±0.7 53.0±0.0 37.5±0.7    1" in text
     assert "FCDD, masks 90.0     53.0     37.0        1" in text
+    assert "flat map    \\        27.0±0.0" in text
     row = next(t for t in report.mnistc_by_corruption(results).splitlines() if "zigzag" in t)
     assert row.split()[1:4] == ["90.5±0.7", "▲", "(84.0)"]
+    row = next(t for t in report.cosines_by_corruption(results).splitlines() if "zigzag" in t)
+    assert row.split() == ["zigzag", "46.0±0.0", "46.0±0.0", "34.0±0.0"]
     first = report.highest_clever_hans(results).splitlines()[-4]
     assert first.split("  ")[0] == "1. zigzag 44.5"
 
