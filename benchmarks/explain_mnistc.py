@@ -52,7 +52,7 @@ METHODS = (
     "DeepEnsemble of 5 DeepSVDD",
 )
 WITH_LABELS = ("DeepSAD, 10 labeled", "FCDD, masks")
-# Dotted line and zigzag are in the same half, as are the two blurs: neither is known by the other.
+# Dotted line and zigzag are in the same half, as are the blurs: neither helps to find the other.
 HALVES = (tuple(CORRUPTIONS)[::2], tuple(CORRUPTIONS)[1::2])
 
 
