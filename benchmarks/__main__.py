@@ -10,6 +10,8 @@ agad
     AGAD on images, epoch by epoch.
 defects
     Heat maps of magnetic tiles.
+mnistc
+    Relevance maps of corrupted digits.
 text
     Newsgroups, one of them normal.
 text_labels
@@ -48,6 +50,7 @@ MODULES = {
     "oe": "exposure",
     "agad": "agad",
     "defects": "defects",
+    "mnistc": "explain_mnistc",
     "text": "text",
     "text_labels": "text",
     "explain": "explain",

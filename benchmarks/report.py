@@ -14,7 +14,19 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from benchmarks import agad, defects, explain, exposure, paper, scenarios, standins, table6, text
+from benchmarks import (
+    agad,
+    defects,
+    explain,
+    explain_mnistc,
+    exposure,
+    paper,
+    scenarios,
+    standins,
+    table6,
+    text,
+)
+from benchmarks.corruptions import CORRUPTIONS
 from benchmarks.images import CLASSES
 from benchmarks.layout import (
     NOTABLE,
@@ -399,6 +411,92 @@ def report_defects():
     )
 
 
+# Relevance maps
+
+
+def over_corruptions(results, method, field):
+    """Return the mean over the corruptions of each seed that has them all."""
+    of_seeds = {}
+    for result in chosen(results, method=method):
+        of_seeds.setdefault(result["seed"], []).append(result[field])
+    return [np.mean(of_seed) for of_seed in of_seeds.values() if len(of_seed) == len(CORRUPTIONS)]
+
+
+def mnistc_by_method(results):
+    fields = {"auc": "ROC AUC", "cosine": "cosine", "clever_hans": "Clever Hans"}
+    rows = []
+    for method in methods_of(results):
+        cells = [mean_and_deviation(over_corruptions(results, method, field)) for field in fields]
+        rows.append([method, *cells, f"{np.median(values(results, 'seconds', method=method)):.0f}"])
+    flat = over_corruptions(results, rows[0][0], "flat_cosine")
+    rows.append(["flat map", "", mean_and_deviation(flat), "", ""])
+    return titled("Means over the 15 corruptions", figures(["", *fields.values(), "seconds"], rows))
+
+
+def mnistc_by_corruption(results):
+    rows = [
+        [
+            name,
+            *(
+                beside_paper(values(results, method=method, data=name), published)
+                for method, published in paper.MNISTC[name].items()
+            ),
+        ]
+        for name in CORRUPTIONS
+    ]
+    return titled("ROC AUC by corruption", figures(["", *paper.CLEVER_HANS], rows))
+
+
+def cosines_by_corruption(results):
+    methods = methods_of(results)
+    rows = [
+        [
+            name,
+            *(mean_and_deviation(values(results, "cosine", method=m, data=name)) for m in methods),
+            mean_and_deviation(values(results, "flat_cosine", method=methods[0], data=name)),
+        ]
+        for name in CORRUPTIONS
+    ]
+    return titled("Cosine by corruption", figures(["", *methods, "flat map"], rows))
+
+
+def highest_clever_hans(results):
+    """Lay out the three corruptions of the highest scores, ours and the thesis's."""
+    columns = {}
+    for method, published in paper.CLEVER_HANS.items():
+        found = {
+            name: np.mean(of_name)
+            for name in CORRUPTIONS
+            if (of_name := values(results, "clever_hans", method=method, data=name))
+        }
+        ours = sorted(found.items(), key=lambda item: -item[1])[:3]
+        columns[method] = [f"{name} {score:.1f}" for name, score in ours] + [""] * (3 - len(ours))
+        columns[f"{method}, thesis"] = [f"{n} {score:.1f}" for n, score in published.items()]
+    rows = [[f"{place}.", *row] for place, row in enumerate(zip(*columns.values(), strict=True), 1)]
+    return titled("The highest Clever Hans scores", figures(["", *columns], rows))
+
+
+def report_mnistc():
+    results = load(RESULTS / "mnistc.jsonl")
+    for size in explain_mnistc.N_EPOCHS:
+        of_size = chosen(results, size=size)
+        if not of_size:
+            continue
+        write(
+            f"mnistc_{size}",
+            "In %: ROC AUC of clean against corrupted test images, cosine similarity between the "
+            "positive part of the relevance maps and how much each pixel was changed, and the "
+            "former less the latter, the Clever Hans score; mean ± standard deviation over the "
+            "seeds. A flat map gives all pixels the same relevance. Seconds are the median to fit. "
+            f"{LEGEND}",
+            mnistc_by_method(of_size),
+            mnistc_by_corruption(of_size),
+            cosines_by_corruption(of_size),
+            highest_clever_hans(of_size),
+            made_from(of_size, "python -m benchmarks mnistc"),
+        )
+
+
 # Texts
 
 
@@ -620,6 +718,7 @@ def main():
     report_exposure()
     report_agad()
     report_defects()
+    report_mnistc()
     report_text()
     report_text_labels()
     report_explain()

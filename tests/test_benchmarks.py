@@ -12,7 +12,18 @@ from scipy.stats import wilcoxon
 from sklearn.svm import OneClassSVM
 
 from benchmarks import __main__ as entry
-from benchmarks import defaults, layout, paper, peers, running, scenarios, shallow, table6
+from benchmarks import (
+    corruptions,
+    defaults,
+    explain_mnistc,
+    layout,
+    paper,
+    peers,
+    running,
+    scenarios,
+    shallow,
+    table6,
+)
 from benchmarks.running import Benchmark, Options, Run, fit_and_measure, run_missing
 from skdeepad import DeepSAD, Pretraining
 
@@ -495,13 +506,163 @@ def test_tables_are_laid_out_from_results(tmp_path, monkeypatch):
     assert "cardio     DeepSAD DeepSVDD 0.002 ★" in text
 
 
+@pytest.fixture(scope="module")
+def digits():
+    """Oval rings and bars, in place of MNIST's digits."""
+    down, across = np.indices((28, 28)) - 13.5
+    ring = np.clip(2 - np.abs(np.hypot(down / 1.5, across) - 5), 0, 1)
+    bar = np.clip(2 - np.abs(across), 0, 1) * (np.abs(down) < 9)
+    return np.stack([ring, bar, ring, bar])
+
+
+@pytest.mark.parametrize("name", corruptions.CORRUPTIONS)
+def test_corruptions_change_images_the_same_way_for_the_same_seed(digits, name):
+    before = digits.copy()
+    made = corruptions.corrupted(digits, name, seed=3)
+    assert_array_equal(digits, before)
+    assert made.shape == digits.shape
+    assert made.min() >= 0 and made.max() <= 1
+    changes = corruptions.truth(digits, made)
+    assert (changes.max(axis=(1, 2)) > explain_mnistc.MARKED).all()
+    assert_array_equal(made, corruptions.corrupted(digits, name, seed=3))
+    # The strength of these is the same for all images and seeds.
+    fixed = name in ("brightness", "canny edges", "stripe")
+    assert fixed == np.array_equal(made, corruptions.corrupted(digits, name, seed=4))
+    assert fixed == np.array_equal(made[0], made[2])
+
+
+def test_corruptions_are_in_their_places(digits):
+    def changed(name):
+        made = corruptions.corrupted(digits, name, seed=0)
+        return made, corruptions.truth(digits, made)
+
+    _, changes = changed("stripe")
+    assert_array_equal(changes[1, :, :7], 1)
+    assert_array_equal(changes[1, :, 21:], 1)
+    assert_array_equal(changes[:, :, 7:21], 0)
+    for name in ("dotted line", "zigzag", "spatter"):  # they only add to the image
+        assert (changed(name)[0] >= digits).all()
+    edges, _ = changed("canny edges")
+    assert edges[1, 13, 13] == edges[1, 13, 14] == 0  # within the bar
+    assert edges[1, 13, :13].sum() == edges[1, 13, 14:].sum() == 1
+    smaller, _ = changed("scale")
+    assert (smaller.sum((1, 2)) < 0.6 * digits.sum((1, 2))).all()
+    square = np.zeros((1, 28, 28))
+    square[:, 12:16, 12:16] = 1
+    down, across = np.argwhere(corruptions.corrupted(square, "translate", 0)[0]).min(axis=0) - 12
+    assert 4 <= abs(down) <= 6 and 4 <= abs(across) <= 6
+
+
+def test_relevance_is_compared_by_its_cosine():
+    changes = np.zeros((2, 4, 4))
+    changes[:, 1] = [0.2, 0.4, 0.6, 1.0]
+    assert explain_mnistc.cosine(1e-9 * changes, changes) == pytest.approx(100)
+    assert explain_mnistc.cosine(changes - 5 * (changes == 0), changes) == pytest.approx(100)
+    assert explain_mnistc.cosine(-changes, changes) == 0
+    assert explain_mnistc.cosine(np.roll(changes, 1, axis=1), changes) == 0
+    assert explain_mnistc.cosine(changes * [[[1]], [[0]]], changes) == pytest.approx(50)
+    one = np.zeros((1, 4, 4))
+    one[0, 1, :] = [1, 0, 0, 0]
+    assert explain_mnistc.cosine(one, one + np.roll(one, 1, axis=2)) == pytest.approx(100 / 2**0.5)
+
+
+def test_a_fit_serves_the_corruptions_that_it_knows_no_labels_of(digits, monkeypatch):
+    images = np.rint(255 * np.tile(digits, (20, 1, 1)))[:, None].astype(np.uint8)
+    monkeypatch.setattr(explain_mnistc, "read", lambda data: (images, None, images, None))
+    known, fits = [], []
+    monkeypatch.setattr(
+        explain_mnistc,
+        "labeled_anomalies",
+        lambda images, names, seed: known.append(names) or (images, images > 0),
+    )
+
+    class Changes:
+        """A detector whose score is the brightness, and whose relevance is it as well."""
+
+        def fit(self, X, y=None):
+            fits.append((X, y))
+
+        def get_params(self):
+            return {}
+
+        def set_params(self):
+            pass
+
+        def anomaly_score(self, X):
+            return X.mean((1, 2, 3))
+
+        def explain(self, X):
+            return X[:, 0]
+
+    monkeypatch.setattr(explain_mnistc, "make_detector", lambda size, method: Changes())
+    options = {"sizes": ["small"], "seeds": [0], "data": list(corruptions.CORRUPTIONS)}
+    groups = {}
+    for task in explain_mnistc.tasks(
+        SimpleNamespace(methods=["DeepSVDD", "DeepSAD, 10 labeled"], **options)
+    ):
+        groups.setdefault(explain_mnistc.together(task), []).append(task)
+    assert [len(group) for group in groups.values()] == [15, 8, 7]
+    for group in groups.values():
+        results = explain_mnistc.run(group, Options("cpu", quick=True))
+        for task, result in zip(group, results, strict=True):
+            if "labeled" in task["method"]:
+                assert task["data"] not in known[-1]
+            assert result["clever_hans"] == result["auc"] - result["cosine"]
+            if task["data"] == "brightness":
+                assert result["auc"] == 100
+            if task["data"] == "stripe":  # half of the pixels are changed
+                assert result["flat_cosine"] == pytest.approx(100 / 2**0.5, abs=1)
+    assert [None if y is None else (y < 0).sum() for _, y in fits] == [None, 10, 10]
+    assert_allclose([fits[0][0].mean(), fits[0][0].std()], [0, 1], atol=1e-3)
+
+
+def test_labeled_anomalies_are_annotated_by_what_changed(digits):
+    made, masks = explain_mnistc.labeled_anomalies(digits, ("stripe", "zigzag"), seed=0)
+    assert_array_equal(masks[[0, 2]], corruptions.truth(digits, made)[[0, 2]] > 0.25)
+    assert masks[0, :, :7].all() and not masks[0, :, 7:21].any()
+    assert (made[1::2] >= digits[1::2]).all()
+    black = np.zeros((1, 28, 28))
+    _, masks = explain_mnistc.labeled_anomalies(black, ("rotate",), seed=0)
+    assert_array_equal(masks, -1)  # nothing has changed
+
+
+def test_relevance_maps_are_laid_out_beside_the_thesis():
+    pytest.importorskip("matplotlib")
+    from benchmarks import report
+
+    results = [
+        {"data": name, "method": method, "seed": seed, "seconds": 1.0, "flat_cosine": 20.0 + place}
+        | {"auc": 90.0 + seed, "cosine": 60.0 - place, "clever_hans": 30.0 + seed + place}
+        for place, name in enumerate(corruptions.CORRUPTIONS)
+        for method in ("KDE", "FCDD, masks")
+        for seed in range(2)
+    ]
+    text = report.mnistc_by_method(results[:-1])  # not all that FCDD has been run on is there
+    assert "KDE         90.5±0.7 53.0±0.0 37.5±0.7    1" in text
+    assert "FCDD, masks 90.0     53.0     37.0        1" in text
+    assert "flat map    \\        27.0±0.0" in text
+    row = next(t for t in report.mnistc_by_corruption(results).splitlines() if "zigzag" in t)
+    assert row.split()[1:4] == ["90.5±0.7", "▲", "(84.0)"]
+    row = next(t for t in report.cosines_by_corruption(results).splitlines() if "zigzag" in t)
+    assert row.split() == ["zigzag", "46.0±0.0", "46.0±0.0", "34.0±0.0"]
+    first = report.highest_clever_hans(results).splitlines()[-4]
+    assert first.split("  ")[0] == "1. zigzag 44.5"
+
+
+def test_the_thesis_has_all_corruptions():
+    assert list(paper.MNISTC) == list(corruptions.CORRUPTIONS)
+    for published in paper.MNISTC.values():
+        assert list(published) == list(paper.CLEVER_HANS)
+
+
 def test_committed_results_are_lines_of_json_that_say_what_made_them():
     paths = sorted(running.RESULTS.glob("*.jsonl"))
     assert paths
     for path in paths:
         for line in path.read_text().splitlines():
             result = json.loads(line)
-            assert {"data", "method", "seed", "auc", "seconds", "device", "commit"} <= set(result)
+            assert {"data", "method", "seed", "seconds", "device", "commit"} <= set(result)
+            assert "auc" in result or path.stem == "explain"
 
 
 def test_the_pages_tables_are_those_of_the_results(tmp_path, monkeypatch):
