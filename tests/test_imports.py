@@ -36,7 +36,7 @@ MAY_IMPORT = {
         "synthetic",
     },
     "preparation": {"augmentation", "deep", "notices", "objectives", "parameters", "synthetic"},
-    "features": {"inputs", "notices", "parameters"},
+    "features": {"engine", "inputs", "notices", "parameters"},
     "inspection": {"base", "inputs", "occlusion"},
     "deep": {
         "base",
@@ -84,7 +84,6 @@ MUST_NOT_IMPORT = {
     "augmentation": {"sklearn", "numpy"},
     "solvers": {"torch"},
     "datasets": {"torch"},
-    "features": {"torch"},
     "model_selection": {"torch"},
 }
 # Packages of extras, or too slow to import for all.

@@ -17,10 +17,22 @@ class NearestCases(NamedTuple):
 
     Parameters
     ----------
-    anomalies, normals : ndarray of shape (n_samples, n_cases), dtype int
-        Where they are among the known rows.
-    anomaly_distances, normal_distances : ndarray of shape (n_samples, n_cases)
+    anomalies : ndarray of shape (n_samples, n_cases), dtype int
+        Where labeled anomalies are among the known rows.
+    anomaly_distances : ndarray of shape (n_samples, n_cases)
         How far they are.
+    normals : ndarray of shape (n_samples, n_cases), dtype int
+        Where normal rows are among the known ones.
+    normal_distances : ndarray of shape (n_samples, n_cases)
+        How far they are.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdeepad.inspection import NearestCases
+    >>> cases = NearestCases(np.array([[7]]), np.array([[0.2]]), np.array([[3]]), np.array([[0.9]]))
+    >>> bool(cases.anomaly_distances < cases.normal_distances)  # more like the anomaly
+    True
     """
 
     anomalies: NDArray[np.intp]

@@ -44,6 +44,15 @@ class Explanation:
     See Also
     --------
     ExplanationDisplay : Draws it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdeepad.inspection import Explanation
+    >>> explanation = Explanation(
+    ...     np.array([[1.5, -0.5]]), np.array([3.0]), np.array([2.0]), ["a", "b"])
+    >>> explanation.residual
+    array([0.])
     """
 
     values: NDArray[np.float64]
