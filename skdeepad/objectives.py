@@ -330,6 +330,11 @@ class ReconstructionObjective(Objective):
         """Squared error of each row, its mean over the features: (n,)."""
         return losses.squared_error(x, self.decoder(self.network(x)))
 
+    def explained_score(self, both: Tensor) -> Tensor:
+        """Score rows and reference rows by the secants of squares: (2n,)."""
+        residual = both - self.decoder(self.network(both))
+        return secant(torch.square, residual).flatten(1).mean(1)
+
     def relevance(self, x: Tensor) -> Tensor:
         """Share of each number of a row in its score: the shape of x."""
         return (x - self.decoder(self.network(x))).square() / x[0].numel()

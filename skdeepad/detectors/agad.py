@@ -25,7 +25,7 @@ from skdeepad.engine import Batch, Objective, Rows, Stage, Turn
 from skdeepad.inputs import on_host
 from skdeepad.losses import norm
 from skdeepad.notices import CollapseWarning, warn
-from skdeepad.objectives import Preparation, PreparedObjective
+from skdeepad.objectives import Preparation, PreparedObjective, secant_radial
 from skdeepad.parameters import parameter
 from skdeepad.preparation import LabelParameters, image_shape, preparation
 
@@ -245,6 +245,10 @@ class AdversarialObjective(PreparedObjective):
         x = resized(x, self.size)
         return length(x - self.network(x))
 
+    def explained_score(self, both: Tensor) -> Tensor:
+        """Score rows of a table and reference rows by the secants of squares and root: (2n,)."""
+        return secant_radial(norm, both - self.network(both))
+
     def relevance(self, x: Tensor) -> Tensor:
         """Share of each number of a row in the length of the residual: the shape of x."""
         seen = resized(x, self.size)
@@ -439,7 +443,6 @@ class AGAD(LabelParameters, DeepDetector):
     weight_decay = 0.0
 
     _auto_steps = 200
-    _compares = False
     _paper_settings = {
         "generator": "unet++",
         "average": False,
@@ -473,6 +476,10 @@ class AGAD(LabelParameters, DeepDetector):
         rows = self._validate(X, reset=False)
         made = self._by_row(rows, "reconstruct")
         return made if np.ndim(on_host(X)) == 4 else made.reshape(rows.shape)
+
+    @property
+    def _compares(self) -> bool:  # type: ignore[override]  # by measurement
+        return len(self.input_shape_) == 1
 
     def _stages(self, seeds: dict[str, int], y: NDArray[np.int8]) -> list[Stage]:
         shape, size = self.input_shape_, None

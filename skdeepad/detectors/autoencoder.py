@@ -69,7 +69,6 @@ class AutoEncoder(
     """
 
     _learns_from_labels = False
-    _compares = False
     _series_sizes = "(32,), or a quarter of the numbers in a row if these are fewer,"
     _paper_settings = RUFF_SETTINGS
     _paper_source, _paper_note = RUFF_SOURCE, RUFF_NOTE
@@ -132,6 +131,10 @@ class AutoEncoder(
         """
         check_is_fitted(self)
         return self._codes(self._validate(X, reset=False))
+
+    @property
+    def _compares(self) -> bool:  # type: ignore[override]  # by measurement
+        return len(self.input_shape_) == 1
 
     def _stages(self, seeds: dict[str, int], y: NDArray[np.int8]) -> list[Stage]:
         encoder = self._encoder(seeds, bias=True)
