@@ -448,7 +448,7 @@ class BaseDetector(OutlierMixin, Parametrized):
         self, X: NDArray[Any], reference: Any
     ) -> tuple[NDArray[np.float64], NDArray[np.float64] | float]:
         """Return flat relevance (n, d), and what it starts from: both add up to the scores."""
-        values = in_turn(self._anomaly_score, X, reference, n_orders=len(reference))
+        values = in_turn(self._anomaly_score, X, reference, n_orders=N_REFERENCE)
         return values, float(self._anomaly_score(reference).mean())
 
     def _codes(self, X: NDArray[Any]) -> NDArray[np.float64]:
@@ -474,7 +474,7 @@ class BaseDetector(OutlierMixin, Parametrized):
         if not hasattr(self, "reference_"):
             raise ValueError(
                 f"This {type(self).__name__} holds no reference rows, as one fitted by an earlier "
-                "version, or in the middle of training: pass reference=, some normal rows."
+                "version: pass reference=, some normal rows (background= of a pipeline)."
             )
         return self.reference_
 

@@ -23,6 +23,7 @@ from skdeepad.callbacks import CallbackSupportMixin, FitObserver
 from skdeepad.compute import SCHEDULES, SCHEDULES_IN_WORDS, Compute, EarlyStopping, Schedule
 from skdeepad.engine import Objective, Record, Rows, Stage, Training
 from skdeepad.inputs import warn_of_other_readings
+from skdeepad.notices import warn
 from skdeepad.parameters import Parametrized, parameter
 from skdeepad.relevance import explain
 
@@ -491,10 +492,13 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
     ) -> tuple[NDArray[np.float64], NDArray[np.float64] | float]:
         if not self._compares:
             return self._by_row(X, "relevance").reshape(len(X), -1), 0.0
-        objective = copy.deepcopy(self._objective_).eval().requires_grad_(False)
-        values = self._propagated(objective, X, reference)
-        if not np.isfinite(values).all():  # float32 overflows where float64 does not
-            values = self._propagated(objective.cpu().double(), X, reference)
+        values, lost = self._propagated(self._objective_, X, reference)
+        if lost.any():
+            warn(
+                f"Nor do gradients add up to the scores of {lost.sum()} of {len(X)} rows: their "
+                "features are replaced by those of reference rows, one after the other."
+            )
+            values[lost], _ = super()._explained(X[lost], reference)
         return values, float(self._anomaly_score(reference).mean())
 
     def _codes(self, X: NDArray[Any]) -> NDArray[np.float64]:
@@ -502,14 +506,21 @@ class DeepDetector(CallbackSupportMixin, BaseDetector):
 
     def _propagated(
         self, objective: Objective, X: NDArray[Any], reference: NDArray[Any]
-    ) -> NDArray[np.float64]:
-        """Return the relevance of each number of each row, the mean over reference rows."""
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Return the relevance of each number of each row, and of which rows some was lost."""
         what = f"Explaining rows of shape {self.input_shape_}"
         work = 0.0 if self._part("compute").one_thread else math.inf
         threads = engine.threads_for(work, self.device_)
-        with engine.undisturbed(), threads, engine.told_of_memory(what):
-            shaped = (rows.reshape(len(rows), *self.input_shape_) for rows in (X, reference))
-            return explain(objective, *shaped)
+        shaped = [rows.reshape(len(rows), *self.input_shape_) for rows in (X, reference)]
+        # cuDNN's recurrent layers have no gradients in evaluation mode.
+        recurrent = any(isinstance(module, nn.RNNBase) for module in objective.modules())
+        cudnn = torch.backends.cudnn.flags(enabled=False) if recurrent else nullcontext()
+        with engine.undisturbed(), threads, engine.told_of_memory(what), cudnn:
+            objective = copy.deepcopy(objective).eval().requires_grad_(False)
+            values, lost = explain(objective, *shaped)
+            if not np.isfinite(values).all():  # float32 overflows where float64 does not
+                values, lost = explain(objective.cpu().double(), *shaped)
+        return values, lost
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()

@@ -26,18 +26,19 @@ def in_turn(
     entire; then in the opposite order, with another. The mean over orders approaches the Shapley
     values of the columns, and whatever the number of orders
 
-    .. math:: \sum_i R_i = s(x) - \text{mean of } s(b) \text{ over the rows } b \text{ it met}.
+    .. math:: \sum_i R_i = s(x) - \text{mean of } s(b) \text{ over background rows } b.
 
     Parameters
     ----------
     score : callable
-        Maps rows to anomaly scores. It is called for ``len(X) * n_orders * (d + 1)`` rows in all.
+        Maps rows to anomaly scores. It scores ``len(X) * n_orders * (d + 1)`` rows in all.
     X : ndarray or DataFrame of shape (n, d)
         Rows to explain.
     background : ndarray or DataFrame of shape (m, d)
         Rows to compare with.
     n_orders : int, default=8
-        Number of orders, made even. Row i meets background rows i, i + 1, and so on.
+        Number of orders at least: as many more as make it even, and each row meet all background
+        rows equally often.
     random_state : int, default=0
         Determines the orders.
 
@@ -60,9 +61,11 @@ def in_turn(
     array([[3. , 0.5, 0.5]])
     """
     n, d = X.shape
+    background = _as_kind_of(background, X)
     rng = np.random.default_rng(random_state)
     total = np.zeros((n, d))
-    n_pairs = max(1, n_orders // 2)
+    whole = len(background) * (1 + len(background) % 2)
+    n_pairs = -(-n_orders // whole) * whole // 2
     for pair in range(n_pairs):
         forth = rng.permutation(d)
         for back, order in enumerate((forth, forth[::-1])):
@@ -100,8 +103,28 @@ def _replaced(
 
 def _taken(column: Any, background: Any, at: NDArray[np.intp]) -> Any:
     """Take values of a column of a frame, with those of the background behind it."""
-    if hasattr(column, "iloc"):
-        from pandas import concat
+    if not hasattr(column, "iloc"):
+        from polars import concat
 
-        return concat([column, background], ignore_index=True).take(at).array
-    return column.append(background).gather(at)  # polars
+        both = [part.alias("both").to_frame() for part in (column, background)]
+        return concat(both, how="vertical_relaxed")["both"].gather(at)
+    import pandas as pd
+
+    if all(isinstance(part.dtype, pd.CategoricalDtype) for part in (column, background)):
+        # Those of the background first, as a pipeline knows them. Joined as they are, columns of
+        # other categories would become objects.
+        known = background.cat.categories
+        categories = known.append(column.cat.categories.difference(known, sort=False))
+        column, background = (part.cat.set_categories(categories) for part in (column, background))
+    return pd.concat([column, background], ignore_index=True).take(at).array
+
+
+def _as_kind_of(background: Any, X: Any) -> Any:
+    """Return background rows as what X is: an array, or one of two kinds of frames."""
+    if isinstance(background, type(X)):
+        return background
+    if isinstance(X, np.ndarray):
+        return np.asarray(background)
+    if hasattr(background, "columns"):
+        return type(X)({name: background[name].to_list() for name in background.columns})
+    return type(X)(dict(zip(X.columns, np.asarray(background).T, strict=True)))

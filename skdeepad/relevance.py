@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,13 @@ from skdeepad.notices import warn
 
 # Inputs nearer to each other than this share of their size have no line to speak of between them.
 _NEAR = 1e-5
-_STEPS = 32
+_STEPS, _MOST_STEPS = 32, 512
 # Pairs of a row and a reference that are propagated at once, and numbers in their rows.
 _PAIRS = 2**12
 _NUMBERS = 2**18
-# What may be lost on the way, as a share of all relevance without its signs.
-_LOST = 1e-3
+# What may be lost on the way, as a share of all relevance without its signs, and how much more, in
+# units of the rounding of the score.
+_LOST, _LOST_BY_STEPS, _ROUNDING = 1e-3, 1e-2, 100
 
 ELEMENTWISE = (
     nn.ReLU,
@@ -97,10 +99,10 @@ def secant(function: Callable[[Tensor], Tensor], both: Tensor) -> Tensor:
     >>> both.grad  # (9 - 1) / (3 - 1)
     tensor([4., 0.])
     """
-    return _on_lines(both, function(both))
+    return _on_lines(None, both, function(both))
 
 
-def _on_lines(both: Tensor, values: Tensor) -> Tensor:
+def _on_lines(layer: nn.Module | None, both: Tensor, values: Tensor) -> Tensor:
     n = len(both) // 2
     x, reference = both[:n].detach(), both[n:].detach()
     y, y_reference = values[:n].detach(), values[n:].detach()
@@ -133,13 +135,16 @@ def _pooled(pool: nn.Module, both: Tensor, values: Tensor) -> Tensor:
 
 
 @contextmanager
-def secants(network: nn.Module) -> Iterator[None]:
+def secants(network: nn.Module, n_pairs: int) -> Iterator[None]:
     """Within it, a network takes rows and reference rows, and its layers have secants for slopes.
 
     Parameters
     ----------
     network : nn.Module
         In evaluation mode, and of the caller alone: another thread must not use it meanwhile.
+    n_pairs : int
+        Number of rows, and of reference rows. A layer that is given anything else along the first
+        axis keeps its own slope.
 
     Examples
     --------
@@ -149,27 +154,34 @@ def secants(network: nn.Module) -> Iterator[None]:
     >>> network = nn.Sequential(nn.Linear(2, 1), nn.ReLU())
     >>> _ = nn.init.ones_(network[0].weight), nn.init.zeros_(network[0].bias)
     >>> x, reference = torch.tensor([[3.0, 0.0]]), torch.tensor([[-1.0, 0.0]])
-    >>> with secants(network):  # from 0 to 3
+    >>> with secants(network, 1):  # from 0 to 3
     ...     propagated(network, x, reference)
     tensor([[3., 0.]])
     """
-    hooks = []
-    for module in network.modules():
-        if isinstance(module, ELEMENTWISE):
-            hooks.append(
-                module.register_forward_hook(lambda _, given, values: _on_lines(given[0], values))
-            )
-        elif isinstance(module, POOLS):
-            hooks.append(
-                module.register_forward_hook(
-                    lambda pool, given, values: _pooled(pool, given[0], values)
-                )
-            )
+
+    def straighten(module: nn.Module, given: tuple[Any, ...], values: Any) -> Tensor | None:
+        both = given[0] if given else None
+        if not isinstance(both, Tensor) or not isinstance(values, Tensor):
+            return None
+        if not both.dim() or len(both) % (2 * n_pairs):
+            return None
+        return (_pooled if isinstance(module, POOLS) else _on_lines)(module, both, values)
+
+    in_place: list[Any] = [m for m in network.modules() if getattr(m, "inplace", False)]
+    for module in in_place:  # it would write over what it is given
+        module.inplace = False
+    hooks = [
+        module.register_forward_hook(straighten)
+        for module in network.modules()
+        if isinstance(module, (*ELEMENTWISE, *POOLS))
+    ]
     try:
         yield
     finally:
         for hook in hooks:
             hook.remove()
+        for module in in_place:
+            module.inplace = True
 
 
 def propagated(function: Callable[[Tensor], Tensor], x: Tensor, reference: Tensor) -> Tensor:
@@ -202,9 +214,16 @@ def propagated(function: Callable[[Tensor], Tensor], x: Tensor, reference: Tenso
     """
     both = torch.cat([x, reference]).requires_grad_()
     with torch.enable_grad():
-        total = function(both)[: len(x)].sum()
-    (slopes,) = torch.autograd.grad(total, both)
-    return slopes[: len(x)] * (x - reference)
+        total = function(both.clone())[: len(x)].sum()  # a copy, which layers may write to
+    return _slopes(total, both)[: len(x)] * (x - reference)
+
+
+def _slopes(total: Tensor, given: Tensor) -> Tensor:
+    """Differentiate; what is cut off from what was given has a slope of 0."""
+    if not total.requires_grad:
+        return torch.zeros_like(given)
+    (slopes,) = torch.autograd.grad(total, given, allow_unused=True)
+    return torch.zeros_like(given) if slopes is None else slopes
 
 
 def integrated(
@@ -242,8 +261,8 @@ def integrated(
     for step in range(n_steps):
         point = torch.lerp(reference, x, (step + 0.5) / n_steps).requires_grad_()
         with torch.enable_grad():
-            value = function(point).sum()
-        total += torch.autograd.grad(value, point)[0]
+            value = function(point.clone()).sum()
+        total += _slopes(value, point)
     return total / n_steps * (x - reference)
 
 
@@ -275,11 +294,14 @@ def unknown_layers(network: nn.Module) -> list[str]:
     ]
 
 
-def explain(objective: Objective, X: NDArray[Any], reference: NDArray[Any]) -> NDArray[np.float64]:
+def explain(
+    objective: Objective, X: NDArray[Any], reference: NDArray[Any]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Propagate the scores of rows down to their numbers, against each of some reference rows.
 
     Where that loses some of the score, because there are layers that it knows no rule for,
-    gradients are integrated instead, and a warning names the layers.
+    gradients are integrated instead, in more steps as long as need be, and a warning names the
+    layers.
 
     Parameters
     ----------
@@ -290,29 +312,54 @@ def explain(objective: Objective, X: NDArray[Any], reference: NDArray[Any]) -> N
 
     Returns
     -------
-    ndarray of shape (n, d), dtype float64
+    values : ndarray of shape (n, d), dtype float64
         The mean over the reference rows. A row's sum is its score less the mean score of these.
+    lost : ndarray of shape (n,), dtype bool
+        Rows of which that is not so, whatever was tried.
     """
     first = next(objective.parameters())
     x, references = (torch.from_numpy(np.asarray(rows)).to(first) for rows in (X, reference))
-    with secants(objective):
-        values = _over_pairs(propagated, objective.explained_score, x, references)
-    flat = values.flatten(1)
 
     def score(x: Tensor) -> Tensor:
         return objective.explained_score(torch.cat([x, x]))[: len(x)]
 
+    def by_secants(function: Callable[[Tensor], Tensor], x: Tensor, other: Tensor) -> Tensor:
+        with secants(objective, len(x)):
+            return propagated(function, x, other)
+
     with torch.no_grad():
-        scores = score(x)
-        lost = (flat.sum(1) - scores + score(references).mean()).abs()
-    if bool((lost > _LOST * (flat.abs().sum(1) + scores.abs())).any()):
-        names = unknown_layers(objective.network) or ["operations outside of layers"]
-        warn(
-            f"Relevance cannot be propagated through {', '.join(names)}; gradients along the way "
-            f"from the reference rows are integrated instead, in {_STEPS} steps."
-        )
-        flat = _over_pairs(integrated, score, x, references).flatten(1)
-    return flat.double().cpu().numpy()
+        scores = torch.cat([score(some) for some in x.split(_at_once(x))])
+        differences = scores - score(references).mean()
+    rounding = _ROUNDING * torch.finfo(scores.dtype).eps * scores.abs()
+
+    def lost(values: Tensor, share: float) -> Tensor:
+        missing = (values.flatten(1).sum(1) - differences).abs()
+        return missing > share * values.flatten(1).abs().sum(1) + rounding
+
+    values = _over_pairs(by_secants, objective.explained_score, x, references)
+    if not lost(values, _LOST).any():
+        return _on_host(values), np.zeros(len(x), dtype=bool)
+    names = unknown_layers(objective.network) or ["operations outside of layers"]
+    warn(
+        f"Relevance cannot be propagated through {', '.join(names)}; gradients along the way from "
+        "the reference rows are integrated instead."
+    )
+    wrong, n_steps = torch.arange(len(x), device=x.device), _STEPS
+    while len(wrong) and n_steps <= _MOST_STEPS:
+        method = partial(integrated, n_steps=n_steps)
+        values[wrong] = _over_pairs(method, score, x[wrong], references)
+        wrong = lost(values, _LOST_BY_STEPS).nonzero()[:, 0]
+        n_steps *= 4
+    return _on_host(values), lost(values, _LOST_BY_STEPS).cpu().numpy()
+
+
+def _on_host(values: Tensor) -> NDArray[np.float64]:
+    array: NDArray[np.float64] = values.flatten(1).double().cpu().numpy()
+    return array
+
+
+def _at_once(x: Tensor) -> int:
+    return max(1, min(_PAIRS, _NUMBERS // x[0].numel()))
 
 
 def _over_pairs(
@@ -324,7 +371,7 @@ def _over_pairs(
     """Explain each row against each reference row, a few pairs at a time, and take the mean."""
     values, m = torch.zeros_like(x), len(references)
     pairs = torch.arange(len(x) * m, device=x.device)
-    for some in pairs.split(max(1, min(_PAIRS, _NUMBERS // x[0].numel()))):
+    for some in pairs.split(_at_once(x)):
         rows = some // m
         values.index_add_(0, rows, method(function, x[rows], references[some % m]) / m)
     return values

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.compose import make_column_transformer
 from sklearn.decomposition import PCA
@@ -12,9 +13,16 @@ from sklearn.ensemble import IsolationForest
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
+from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.neighbors import KernelDensity
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, RobustScaler, StandardScaler
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    MinMaxScaler,
+    OneHotEncoder,
+    RobustScaler,
+    StandardScaler,
+)
 from sklearn.svm import OneClassSVM
 from torch import nn
 
@@ -203,7 +211,7 @@ def test_the_winner_of_a_pool_gets_its_relevance():
     pool = nn.Sequential(nn.MaxPool1d(2), nn.Flatten())
     x = torch.tensor([[[5.0, 1.0]], [[0.0, 1.0]]])
     reference = torch.tensor([[[0.0, 3.0]], [[2.0, 1.5]]])
-    with secants(pool):
+    with secants(pool, 2):
         relevance = propagated(lambda both: pool(both)[:, 0], x, reference)
     # 5 - 3 by the first, which won; 1 - 2 by the first, which no longer wins
     assert_allclose(relevance[:, 0], [[2.0, 0.0], [-1.0, 0.0]])
@@ -218,7 +226,7 @@ def test_pools_and_convolutions_lose_nothing(network):
     assert len(shape) == 2
     x, reference = torch.randn(2, 6, *network_shape(network), generator=generator)
     network.eval()
-    with secants(network):
+    with secants(network, 6):
         relevance = propagated(lambda both: network(both).sum(1), x, reference)
     expected = (network(x) - network(reference)).sum(1)
     assert_allclose(relevance.flatten(1).sum(1), expected.detach(), atol=1e-5)
@@ -241,7 +249,7 @@ def test_hooks_are_removed_when_something_fails():
     network = nn.Sequential(nn.ReLU())
 
     def fail():
-        with secants(network):
+        with secants(network, 1):
             assert network[0]._forward_hooks
             raise KeyboardInterrupt
 
@@ -275,6 +283,113 @@ def test_gradients_are_integrated_where_relevance_cannot_be_propagated(network, 
         relevance = detector.explain(X)
     expected = detector.anomaly_score(X) - base_of(detector)
     assert_allclose(relevance.sum(axis=1), expected, atol=0.02 * np.abs(expected).max())
+
+
+def far(rows, size):
+    rows = rows.copy()
+    rows[:, 1] = size
+    return rows
+
+
+@QUIETLY
+@pytest.mark.parametrize("size", [1, 20, 1000])
+def test_what_gradients_miss_is_found_by_replacing_columns(size):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(6, 32), nn.LayerNorm(32), nn.GELU(), nn.Linear(32, 8))
+    detector = DeepSAD(network=network, **QUICK).fit(X, Y)
+    rows = far(X[50:54], size)
+    relevance = detector.explain(rows)
+    expected = detector.anomaly_score(rows) - base_of(detector)
+    assert_allclose(relevance.sum(axis=1), expected, atol=0.03 * np.abs(relevance).sum(1).max())
+
+
+class NoGradient(nn.Module):
+    """A frozen part, as people freeze it."""
+
+    def __init__(self):
+        super().__init__()
+        self.backbone, self.head = nn.Linear(6, 8), nn.Linear(8, 4)
+
+    def forward(self, x):
+        with torch.no_grad():
+            x = torch.relu(self.backbone(x))
+        return self.head(x)
+
+
+@QUIETLY
+def test_without_gradients_columns_are_replaced():
+    detector = DeepSVDD(network=NoGradient(), **QUICK).fit(X)
+    with pytest.warns(UserWarning, match="replaced by those of reference rows"):
+        relevance = detector.explain(X[:5])
+    expected = detector.anomaly_score(X[:5]) - base_of(detector)
+    assert_allclose(relevance.sum(axis=1), expected, atol=1e-5)
+
+
+@QUIETLY
+def test_a_large_constant_score_hides_no_loss():
+    class Functional(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(6, 16), nn.Linear(16, 8)
+            nn.init.constant_(self.b.bias, 100.0)
+            self.b.weight.data *= 0.2
+
+        def forward(self, x):
+            return self.b(torch.relu(self.a(x)))
+
+    torch.manual_seed(0)
+    detector = HSC(network=Functional(), **QUICK | {"lr": 1e-5, "n_epochs": 1}).fit(X, Y)
+    relevance = detector.explain(X)
+    expected = detector.anomaly_score(X) - base_of(detector)
+    assert_allclose(relevance.sum(axis=1), expected, atol=0.1 * np.abs(expected).max())
+
+
+class Odd(nn.Module):
+    """Calls known layers as no rule expects."""
+
+    def __init__(self):
+        super().__init__()
+        self.gate = nn.Parameter(torch.tensor(0.3))
+        self.line, self.head = nn.Linear(6, 8), nn.Linear(4, 4)
+        self.sigmoid, self.relu = nn.Sigmoid(), nn.ReLU()
+        self.pool = nn.MaxPool1d(2, return_indices=True)
+
+    def forward(self, x):
+        x = self.relu(input=self.line(x)) * self.sigmoid(self.gate)
+        x = self.sigmoid(x.T).T
+        return self.head(self.pool(x[:, None])[0][:, 0])
+
+
+@QUIETLY
+def test_known_layers_may_be_called_in_any_way():
+    torch.manual_seed(0)
+    detector = DeepSAD(network=Odd(), **QUICK).fit(X, Y)
+    relevance = detector.explain(X[:7])
+    expected = detector.anomaly_score(X[:7]) - base_of(detector)
+    assert_allclose(relevance.sum(axis=1), expected, atol=0.03 * np.abs(relevance).sum(1).max())
+
+
+def test_layers_that_write_over_their_input_are_as_exact_as_others(recwarn):
+    relevance = []
+    for in_place in (False, True):
+        torch.manual_seed(0)
+        network = nn.Sequential(
+            nn.LeakyReLU(0.2, in_place),
+            nn.Linear(6, 16, bias=False),
+            nn.ReLU(in_place),
+            nn.Linear(16, 4, bias=False),
+        )
+        detector = DeepSAD(network=network, **QUICK).fit(X, Y)
+        relevance.append(detector.explain(X))
+        assert detector.network_[0].inplace == in_place
+    assert_allclose(*relevance, atol=1e-6)
+    assert not recwarn
+
+
+def test_explanations_are_made_in_inference_mode_too():
+    expected = DeepSAD(**QUICK).fit(X, Y).explain(X[:3])
+    with torch.inference_mode():
+        assert_array_equal(DeepSAD(**QUICK).fit(X, Y).explain(X[:3]), expected)
 
 
 def test_layers_without_a_rule_are_named():
@@ -338,6 +453,53 @@ def test_huge_values_are_explained():
     relevance = detector.explain(rows)
     assert np.isfinite(relevance).all() and relevance[0].argmax() == 2
     assert_allclose(relevance[0].sum(), detector.anomaly_score(rows)[0], rtol=1e-3)
+
+
+# Wrappers
+
+
+@QUIETLY
+@pytest.mark.parametrize("n_rows", [1, 3, 5])
+def test_any_number_of_reference_rows_is_met_equally_often(n_rows):
+    detector = COMPARE["Hybrid density"].fit(X)
+    relevance = detector.explain(X, reference=X[:n_rows])
+    expected = detector.anomaly_score(X) - detector.anomaly_score(X[:n_rows]).mean()
+    assert_allclose(relevance.sum(axis=1), expected, atol=1e-6)
+
+
+@QUIETLY
+def test_ensembles_of_anything_explain():
+    rows = pd.DataFrame(X, columns=list("abcdef"))
+    pipeline = make_pipeline(StandardScaler(), DeepSAD(**QUICK))
+    for member in (pipeline, OneClassSVM()):
+        for combination in ("mean", "max", "rank-mean"):
+            ensemble = DeepEnsemble(member, 2, combination=combination).fit(rows)
+            explanation = explain(ensemble, rows[:4])
+            assert_allclose(explanation.residual, 0, atol=1e-5)
+    cases = nearest_cases(DeepEnsemble(pipeline, 2).fit(rows), rows[:2], rows, Y)
+    assert cases.normals.shape == (2, 1)
+    images = np.random.default_rng(0).normal(size=(20, 3, 16, 16))
+    of_maps = FCDD(hidden_layer_sizes=(4, 4, 4, 4), **QUICK)
+    ensemble = DeepEnsemble(of_maps, 2).fit(images)
+    assert ensemble.explain(images[:3]).shape == (3, 16, 16)
+    texts = np.random.default_rng(0).normal(size=(20, 5, 4))
+    assert DeepEnsemble(CVDD(**QUICK), 2).fit(texts).explain(texts[:3]).shape == (3, 5)
+
+
+@QUIETLY
+def test_hybrids_of_searches_and_of_frames_explain():
+    def mean_score(estimator, X, y=None):
+        return estimator.score_samples(X).mean()
+
+    search = GridSearchCV(AutoEncoder(**QUICK), {"lr": [1e-3, 1e-2]}, cv=2, scoring=mean_score)
+    frame = pd.DataFrame(X, columns=list("abcdef"))
+    inner = make_pipeline(StandardScaler(), AutoEncoder(**QUICK))
+    for autoencoder, rows in ((search, X), (inner, frame)):
+        detector = HybridDetector(OneClassSVM(), autoencoder).fit(rows)
+        for given in (X[:4], frame[:4]):
+            relevance = detector.explain(given, reference=X[20:24])
+            expected = detector.anomaly_score(given) - detector.anomaly_score(X[20:24]).mean()
+            assert_allclose(relevance.sum(axis=1), expected, atol=1e-4)
 
 
 # Texts
@@ -443,6 +605,42 @@ def test_behind_scalers_the_detector_itself_is_asked(scaler, monkeypatch):
     assert_allclose(one.values[50], 0, atol=1e-6)
 
 
+def test_columns_of_all_kinds_are_replaced():
+    rows = frame().fillna({"age": 40.0}).astype({"kind": "category"})
+    codes = FunctionTransformer(lambda table: table.apply(lambda column: column.cat.codes))
+    columns = make_column_transformer((codes, ["kind"]), (StandardScaler(), ["amount", "age"]))
+    pipeline = make_pipeline(columns, DeepSVDD(**QUICK)).fit(rows)
+    one = rows[:2].copy()
+    one["kind"] = pd.Categorical(["card"] * 2)
+    assert_allclose(explain(pipeline, one, background=rows).residual, 0, atol=0.5)
+    shuffled = rows[["age", "kind", "amount"]]
+    expected = explain(pipeline, rows[:3], background=rows)
+    assert_array_equal(explain(pipeline, rows[:3], background=shuffled).values, expected.values)
+
+
+def test_lists_keep_what_they_hold():
+    rng = np.random.default_rng(0)
+    rows = np.array([[number, "ab"[k % 2]] for k, number in enumerate(rng.normal(size=60))], object)
+    rows[::3, 1] = np.nan
+    columns = make_column_transformer((StandardScaler(), [0]), (OneHotEncoder(), [1]))
+    pipeline = make_pipeline(columns, DeepSVDD(**QUICK)).fit(rows)
+    given = [[0.3, "a"], [0.3, float("nan")]]
+    expected = -pipeline.score_samples(np.array(given, dtype=object))
+    assert_allclose(explain(pipeline, given, background=rows).scores, expected)
+
+
+def test_searches_frozen_and_nested_pipelines_are_looked_into():
+    rows = 10 * X
+    nested = make_pipeline(StandardScaler(), make_pipeline(RobustScaler(), DeepSAD(**QUICK)))
+    expected = explain(nested.fit(rows, Y), rows).values
+    assert_array_equal(explain(FrozenEstimator(nested), rows).values, expected)
+    folds = KFold(2, shuffle=True, random_state=0)
+    search = GridSearchCV(nested, {"pipeline__deepsad__eta": [1.0]}, cv=folds, scoring="roc_auc")
+    search.fit(rows, np.where(Y < 0, -1, 1))
+    assert explain(search, rows).values.shape == rows.shape
+    assert nearest_cases(nested, rows[:1], rows, Y).anomalies[0, 0] == 0
+
+
 def test_other_steps_and_detectors_need_a_background():
     for estimator in (
         make_pipeline(PCA(2), DeepSVDD(**QUICK)),
@@ -468,6 +666,14 @@ def test_what_cannot_be_explained_is_refused():
         explain(detector, X, background=X[:, :5])
     with pytest.raises(ValueError, match=r"columns of X, 6; got \['a'"):
         explain(detector, X, background=pd.DataFrame(X, columns=list("abcdef")))
+    with pytest.raises(ValueError, match=r"n_orders.*got 0"):
+        explain(detector, X, n_orders=0)
+    with pytest.raises(ValueError, match=r"sparse.*toarray"):
+        explain(detector, csr_array(X))
+    with pytest.raises(ValueError, match=r"frame.iloc\[\[0\]\]"):
+        explain(detector, pd.DataFrame(X).iloc[0])
+    with pytest.raises(ValueError, match="several columns of one name"):
+        explain(detector, pd.DataFrame(X, columns=list("aabcde")))
     rows = np.random.default_rng(0).normal(size=(20, 64))
     images = DeepSVDD(input_shape=(1, 8, 8), **QUICK).fit(rows)
     with pytest.raises(ValueError, match=r"rows of shape \(1, 8, 8\): call its own"):

@@ -45,6 +45,7 @@ MAY_IMPORT = {
         "engine",
         "inputs",
         "networks",
+        "notices",
         "parameters",
         "relevance",
     },

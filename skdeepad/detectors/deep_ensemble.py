@@ -202,50 +202,81 @@ class DeepEnsemble(WrappingDetector):
         values = self._by_member(X)
         return values.max(axis=0) if self.combination == "max" else values.mean(axis=0)
 
+    def explain(self, X: ArrayLike, reference: ArrayLike | None = None) -> NDArray[np.float64]:
+        """Say how much each column, pixel or moment of a row adds to its anomaly score.
+
+        Each member explains its score, which is put on the common scale: the mean of that or, with
+        ``combination="max"``, the explanation of the member whose score is highest. With
+        "rank-mean", and of members that are not of this package, columns are replaced by those of
+        reference rows, one after the other.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, ...)
+            Rows to explain.
+        reference : array-like of shape (n_reference, n_features), default=None
+            Rows to compare with, for members that do. None: ``reference_``.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features), dtype float64
+            Relevance, as of the members. It adds up to the score less the mean of what the members
+            start from, which is their score of reference rows or, where they need none, 0.
+        """
+        return super().explain(X, reference)
+
+    def _in_place(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        member = last_step(self.estimators_[0])
+        return (
+            member._in_place(values)
+            if isinstance(member, BaseDetector)
+            else super()._in_place(values)
+        )
+
     def _codes(self, X: NDArray[Any]) -> NDArray[np.float64]:
         rows = self._shaped(X)
-        codes = [
-            member._codes(member._validate(rows, reset=False))
-            for member in self.estimators_
-            if isinstance(member, BaseDetector)
-        ]
+        codes = []
+        for member in self.estimators_:
+            detector, seen = last_step(member), rows
+            if detector is not member:
+                seen = member[:-1].transform(rows)
+            if isinstance(detector, BaseDetector):
+                codes.append(detector._codes(detector._validate(seen, reset=False)))
         return np.hstack(codes) if codes else super()._codes(X)
 
     def _explained(
         self, X: NDArray[Any], reference: NDArray[Any]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64] | float]:
-        rows, references = self._shaped(X), self._shaped(reference)
+        if self.combination == "rank-mean":
+            return super()._explained(X, reference)
         deviations = self.training_scores_.std(axis=1)
         deviations[deviations == 0] = 1.0
         parts, bases = [], []
         for member, known, deviation in zip(
             self.estimators_, self.training_scores_, deviations, strict=True
         ):
-            values, base = _member_explained(member, rows, references)
+            values, base = self._member_explained(member, X, reference)
             parts.append(values / deviation)
-            bases.append((base - known.mean()) / deviation)
-        if self.combination == "max":
-            highest = self._by_member(X).argmax(axis=0)
-            each = np.arange(len(X))
-            return np.stack(parts)[highest, each], np.broadcast_to(
-                np.stack([np.broadcast_to(base, len(X)) for base in bases])[highest, each], len(X)
+            bases.append(np.broadcast_to((base - known.mean()) / deviation, len(X)))
+        if self.combination == "mean":
+            return np.mean(parts, axis=0), np.mean(bases, axis=0)
+        highest, rows = self._by_member(X).argmax(axis=0), np.arange(len(X))
+        return np.stack(parts)[highest, rows], np.stack(bases)[highest, rows]
+
+    def _member_explained(
+        self, member: Any, X: NDArray[Any], reference: NDArray[Any]
+    ) -> tuple[NDArray[np.float64], Any]:
+        """Explain the score of a member, one of this package or another, as flat relevance."""
+        if isinstance(member, BaseDetector):
+            rows, references = (
+                member._validate(self._shaped(part), reset=False) for part in (X, reference)
             )
-        return np.mean(parts, axis=0), np.mean(np.broadcast_arrays(*bases), axis=0)
+            return member._explained(rows, references)
 
+        def score(rows: NDArray[Any]) -> NDArray[np.float64]:
+            return -np.asarray(member.score_samples(self._shaped(rows)))
 
-def _member_explained(
-    member: Any, X: NDArray[Any], reference: NDArray[Any]
-) -> tuple[NDArray[np.float64], Any]:
-    """Explain the score of a member, one of this package or another, as flat relevance."""
-    if isinstance(member, BaseDetector):
-        references = member._validate(reference, reset=False)
-        return member._explained(member._validate(X, reset=False), references)
-
-    def score(rows: NDArray[Any]) -> NDArray[np.float64]:
-        return -np.asarray(member.score_samples(rows.reshape(-1, *X.shape[1:])))
-
-    flat, references = (rows.reshape(len(rows), -1) for rows in (X, reference))
-    return in_turn(score, flat, references, len(references)), float(score(references).mean())
+        return in_turn(score, X, reference), float(score(reference).mean())
 
 
 def _bootstrap(y: NDArray[np.int8], rng: np.random.Generator) -> NDArray[np.intp]:

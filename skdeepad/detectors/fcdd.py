@@ -80,6 +80,14 @@ class MapObjective(PreparedObjective):
         """Heat map of each image, by algorithm 1: (n, h, w)."""
         return self.upsample(self.map(x))
 
+    def relevance(self, x: Tensor) -> Tensor:
+        """Heat map of each image, for each channel, such that all add up to the score."""
+        maps = self.map(x)
+        heat = self.upsample(maps)
+        total = heat.flatten(1).sum(1).clamp(min=torch.finfo(heat.dtype).tiny)
+        share = maps.flatten(1).mean(1) / total / self.channels
+        return (heat * share[:, None, None])[:, None].expand(-1, self.channels, -1, -1)
+
     def upsample(self, maps: Tensor) -> Tensor:
         """Spread each number of maps (n, u, v) as a Gaussian around its field's centre."""
         strides = [field.stride for field in self.fields]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any, get_args
 
 import numpy as np
@@ -200,16 +199,19 @@ class HybridDetector(WrappingDetector):
     def _explained(
         self, X: NDArray[Any], reference: NDArray[Any]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64] | float]:
-        autoencoder = getattr(self.autoencoder_, "estimator", self.autoencoder_)  # if frozen
+        autoencoder = getattr(self.autoencoder_, "best_estimator_", self.autoencoder_)
+        if isinstance(autoencoder, FrozenEstimator):
+            autoencoder = autoencoder.estimator
         kernel = _named_kernel(self.detector_)
         if not isinstance(autoencoder, AutoEncoder) or kernel is None:
             return super()._explained(X, reference)
-        network = copy.deepcopy(autoencoder.network_).eval().requires_grad_(False)
-        objective = _KernelOfCodes(network, self.scaler_, self.detector_, kernel)
+        objective = _KernelOfCodes(autoencoder.network_, self.scaler_, self.detector_, kernel)
         rows, references = (
             autoencoder._validate(self._shaped(part), reset=False) for part in (X, reference)
         )
-        values = autoencoder._propagated(objective, rows, references)
+        values, lost = autoencoder._propagated(objective, rows, references)
+        if lost.any():
+            return super()._explained(X, reference)
         return values, float(self._anomaly_score(reference).mean())
 
     def _has_own_boundary(self) -> bool:

@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skdeepad.base import BaseDetector
 from skdeepad.inputs import check_labels
+from skdeepad.inspection._explain import unwrapped
 
 
 class NearestCases(NamedTuple):
@@ -91,8 +92,7 @@ def nearest_cases(
     1
     """
     check_is_fitted(estimator)
-    steps = [step for _, step in getattr(estimator, "steps", [("", estimator)])]
-    detector = steps[-1]
+    steps, detector = unwrapped(estimator)
     if not isinstance(detector, BaseDetector):
         raise TypeError(
             f"nearest_cases asks a detector of this package what it sees; got "
@@ -100,8 +100,9 @@ def nearest_cases(
         )
     if n_cases < 1:
         raise ValueError(f"n_cases must be a positive number of cases; got {n_cases}.")
-    if steps[:-1]:
-        X, X_known = estimator[:-1].transform(X), estimator[:-1].transform(X_known)
+    for step in steps:
+        if step not in (None, "passthrough"):
+            X, X_known = step.transform(X), step.transform(X_known)
     seen, known = (detector._codes(detector._validate(rows, reset=False)) for rows in (X, X_known))
     y = check_labels(y_known, len(known))
     normal = y > 0 if (y > 0).any() else y == 0

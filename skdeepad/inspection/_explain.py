@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted
 
 from skdeepad.base import BaseDetector
+from skdeepad.inputs import on_host
 from skdeepad.occlusion import in_turn
 
 # Transformers that change each column by itself, along a line.
@@ -97,7 +100,7 @@ def explain(
         than 64, those are taken that are spread over the more normal half of their scores. None:
         a detector's ``reference_``; other estimators need one.
     n_orders : int, default=16
-        Orders in which columns are replaced, even. More of them differ less by chance.
+        Orders in which columns are replaced, at least. More of them differ less by chance.
     random_state : int, default=0
         Determines the orders.
 
@@ -133,12 +136,13 @@ def explain(
             f"explain needs score_samples, and {type(estimator).__name__} has none. Pass a fitted "
             "detector, or a pipeline that ends in one."
         )
+    if not isinstance(n_orders, Integral) or n_orders < 1:
+        raise ValueError(f"n_orders must be a whole number of at least 1; got {n_orders!r}.")
     X = _as_table(X, "X")
     names = [str(name) for name in getattr(X, "columns", ())]
     names = names or [f"x{number}" for number in range(X.shape[1])]
     if background is not None:
-        background = _as_table(background, "background")
-        _check_alike(X, background)
+        background = _in_order(_as_table(background, "background"), X)
     scores = -np.asarray(estimator.score_samples(X), dtype=np.float64)
     exact = _exact(estimator, X, background)
     if exact is not None:
@@ -161,13 +165,14 @@ def explain(
 
 def _exact(estimator: Any, X: Any, background: Any) -> Any:
     """Return what a detector says itself, and where it starts, if its columns are those of X."""
-    steps = [step for _, step in getattr(estimator, "steps", [("", estimator)])]
-    detector = steps[-1]
-    if not isinstance(detector, BaseDetector) or not all(map(_is_line, steps[:-1])):
+    steps, detector = unwrapped(estimator)
+    if not isinstance(detector, BaseDetector) or not all(map(_is_line, steps)):
         return None
-    if steps[:-1]:
-        X = estimator[:-1].transform(X)
-        background = None if background is None else estimator[:-1].transform(background)
+    n_columns = X.shape[1]
+    for step in steps:
+        if step not in (None, "passthrough"):
+            X = step.transform(X)
+            background = None if background is None else step.transform(background)
     rows = detector._validate(X, reset=False)
     if np.prod(detector.input_shape_) != max(detector.input_shape_):
         raise ValueError(
@@ -177,7 +182,28 @@ def _exact(estimator: Any, X: Any, background: Any) -> Any:
     reference = background if detector._compares else None
     if reference is not None:
         reference = _ordinary(reference, detector.anomaly_score(reference), _BACKGROUND)
-    return detector._explained(rows, detector._reference_rows(reference))
+    values, base = detector._explained(rows, detector._reference_rows(reference))
+    if values.shape[1] != n_columns:
+        raise ValueError(
+            f"{type(detector).__name__} has {values.shape[1]} values for the {n_columns} columns "
+            "of X, as of words or the like: call its own explain(X)."
+        )
+    return values, base
+
+
+def unwrapped(estimator: Any) -> tuple[list[Any], Any]:
+    """Return the steps before a detector, and it, within pipelines, searches and frozen models."""
+    steps: list[Any] = []
+    while True:
+        if hasattr(estimator, "best_estimator_"):
+            estimator = estimator.best_estimator_
+        elif isinstance(estimator, FrozenEstimator):
+            estimator = estimator.estimator
+        elif getattr(estimator, "steps", None):
+            steps += [step for _, step in estimator.steps[:-1]]
+            estimator = estimator.steps[-1][1]
+        else:
+            return steps, estimator
 
 
 def _is_line(step: Any) -> bool:
@@ -195,22 +221,37 @@ def _ordinary(background: Any, scores: NDArray[np.float64], n_rows: int) -> Any:
 
 def _as_table(X: Any, name: str) -> Any:
     """Return a frame as it is, and anything else as an array of two axes."""
-    rows = X if hasattr(X, "columns") else np.asarray(X)
+    if hasattr(X, "toarray"):
+        raise ValueError(f"{name} is sparse: expected a table. Pass {name}.toarray().")
+    rows = X if hasattr(X, "columns") else np.asarray(on_host(X))
+    if getattr(rows, "dtype", np.dtype(float)).kind in "US":
+        rows = np.asarray(X, dtype=object)  # of numbers and texts all would become texts
     if len(rows.shape) != 2 or not all(rows.shape):
+        remedy = "For images, series and texts call the detector's own explain(X)."
+        if hasattr(X, "iloc"):
+            remedy = "One row of a frame is frame.iloc[[0]]."
         raise ValueError(
             f"{name} must be a table, (n_samples, n_features), of at least one row; got shape "
-            f"{rows.shape}. For images, series and texts call the detector's own explain(X)."
+            f"{rows.shape}. {remedy}"
         )
+    names = list(getattr(rows, "columns", ()))
+    if len(set(names)) < len(names):
+        raise ValueError(f"{name} has several columns of one name; expected names that differ.")
     return rows
 
 
-def _check_alike(X: Any, background: Any) -> None:
+def _in_order(background: Any, X: Any) -> Any:
+    """Return a background with its columns in the order of X, or refuse other columns."""
     of_x, of_background = (
         list(rows.columns) if hasattr(rows, "columns") else rows.shape[1]
         for rows in (X, background)
     )
-    if of_x != of_background:
-        raise ValueError(
-            f"background must have the columns of X, {of_x}; got {of_background}. Pass rows of the "
-            "same table."
-        )
+    if of_x == of_background:
+        return background
+    both_named = isinstance(of_x, list) and isinstance(of_background, list)
+    if both_named and sorted(of_x, key=str) == sorted(of_background, key=str):
+        return background[of_x]
+    raise ValueError(
+        f"background must have the columns of X, {of_x}; got {of_background}. Pass rows of the "
+        "same table."
+    )
