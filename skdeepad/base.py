@@ -310,6 +310,9 @@ class BaseDetector(OutlierMixin, Parametrized):
 
         .. math:: \sum_i R_i = s(x) - \text{mean of } s(\tilde x) \text{ over reference rows}.
 
+        Autoencoders and generators need no reference rows for images and series: there relevance is
+        the squared residual, and adds up to the score.
+
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features) or (n_samples, ...)

@@ -184,7 +184,9 @@ class CVDD(LabelParameters, DeepDetector):
     plus half of `weight_decay` times the squared norm of the weights. Contexts start from the
     centres of a clustering (k-means++) of the texts' mean word vectors. The thesis has no labels;
     the last two cases are this package's, after the hypersphere classifier: :math:`\bar d` stands
-    for the probability of an anomaly.
+    for the probability of an anomaly. Of the forms tried on 20 Newsgroups with 20 labels (a hinge,
+    a reciprocal, a linear one, cross-entropy on both sides, a logarithm for each context) none was
+    better by more than chance.
 
     Texts of random words are taken for anomalies, too: in each batch every word of every third
     text is replaced by one of the vocabulary, all alike. Attention then weighs what tells these

@@ -156,10 +156,9 @@ class FCDD(LabelParameters, DeepDetector):
     batch: confetti, blobs pasted in, whose masks are known (:func:`skdeepad.synthetic.confetti`).
 
     A row of a table is read as a one-channel signal: the network sees neighboring columns together,
-    and :meth:`explain` gives a value for each column, of how strange it looks among them. The
-    strange one itself stands out only where masks have shown the network which it is. Without
-    labeled anomalies rows with permuted columns stand in, with a warning. Standardize tables first,
-    for example with :class:`~sklearn.preprocessing.StandardScaler` in a pipeline.
+    and :meth:`explain` propagates relevance from the score down to the columns. Without labeled
+    anomalies rows with permuted columns stand in, with a warning. Standardize tables first, for
+    example with :class:`~sklearn.preprocessing.StandardScaler` in a pipeline.
 
     Parameters
     ----------
