@@ -28,7 +28,7 @@ from skdeepad.inputs import (
     warn_of_scales,
 )
 from skdeepad.notices import CollapseWarning, LabelWarning, warn
-from skdeepad.occlusion import in_turn
+from skdeepad.occlusion import in_turn, ordinary
 from skdeepad.parameters import Parametrized, parameter
 
 __all__ = [
@@ -484,19 +484,14 @@ class BaseDetector(OutlierMixin, Parametrized):
     def _reference_among(
         self, scores: NDArray[np.float64] | None, y: NDArray[np.int8], X: Any
     ) -> NDArray[np.intp]:
-        """Choose training rows that are surely ordinary, for explanations to compare with.
-
-        The mean row, or one row, may itself be strange to the model, and unlabeled rows with high
-        scores may be anomalies.
-        """
+        """Choose training rows that are surely ordinary, for explanations to compare with."""
         rows = np.flatnonzero(y >= 0)
         if scores is None:
             rows = rows[:: len(rows) // _JUDGED + 1]
             of_rows = self._anomaly_score(_safe_indexing(X, rows))
         else:
             of_rows = scores[rows]
-        ranks = np.linspace(0, (len(rows) - 1) // 2, N_REFERENCE).round().astype(int)
-        return rows[np.argsort(of_rows, kind="stable")[np.unique(ranks)]]
+        return rows[ordinary(of_rows, N_REFERENCE)]
 
     def _row_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape in which the method sees rows of a shape, or refuse them."""

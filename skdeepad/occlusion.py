@@ -77,6 +77,35 @@ def in_turn(
     return total / (2 * n_pairs)
 
 
+def ordinary(scores: NDArray[np.float64], n_rows: int) -> NDArray[np.intp]:
+    """Choose rows to compare with, spread over the more normal half of some.
+
+    The mean row, or one row, may itself be strange to a model, and rows with high scores may be
+    anomalies.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n,)
+        Anomaly scores.
+    n_rows : int
+        How many rows at most.
+
+    Returns
+    -------
+    ndarray of int
+        Where they are, from the most normal one to the one in the middle.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdeepad.occlusion import ordinary
+    >>> ordinary(np.array([9.0, 1.0, 5.0, 2.0, 3.0]), 2)
+    array([1, 4])
+    """
+    ranks = np.linspace(0, (len(scores) - 1) // 2, n_rows).round().astype(int)
+    return np.argsort(scores, kind="stable")[np.unique(ranks)]
+
+
 def _slices(n: int, d: int) -> Iterator[NDArray[np.intp]]:
     size = max(1, min(_ROWS_AT_ONCE, _NUMBERS_AT_ONCE // d) // (d + 1))
     for first in range(0, n, size):

@@ -166,15 +166,10 @@ def _mask(
     """Return where an image is anomalous: 0 for normal ones, -1 where nobody has said."""
     if file.kind in _LABELS:
         return np.full(shape, 0 if file.kind == "good" else -1, dtype=np.int8)
-    places = [
-        folder / "ground_truth" / file.kind / f"{file.path.stem}{end}" for end in ("_mask", "")
-    ]
-    found = [
-        place.with_name(place.name + suffix)
-        for place in places
-        for suffix in sorted(_SUFFIXES)
-        if place.with_name(place.name + suffix).exists()
-    ]
+    of_kind = folder / "ground_truth" / file.kind
+    names = [f"{file.path.stem}{end}" for end in ("_mask", "")]
+    places = [of_kind / f"{name}{suffix}" for name in names for suffix in sorted(_SUFFIXES)]
+    found = [place for place in places if place.exists()]
     if not found:
         return np.full(shape, -1, dtype=np.int8)
     mask = _read(found[0], "L", size, smooth=False)

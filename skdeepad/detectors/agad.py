@@ -326,7 +326,7 @@ class AGAD(LabelParameters, DeepDetector):
     of the generator over the epochs, the defaults, keep the ranking from hanging on the last few
     steps, where it may swing from good to upside down. The paper has a constant rate and no
     average. In its section 6.2 it compares kinds of BatchNorm (`batch_norm`); it trains with the
-    shared one, and we found no other to be better.
+    shared one, which is the default.
 
     Features are used as they are: standardize tables first, for example with
     :class:`~sklearn.preprocessing.StandardScaler` in a pipeline.

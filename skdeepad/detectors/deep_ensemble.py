@@ -194,9 +194,14 @@ class DeepEnsemble(WrappingDetector):
                 for side in ("left", "right")
             )
             return (below + up_to) / (2 * known.shape[1])
-        deviation = known.std(axis=1, keepdims=True)
-        deviation[deviation == 0] = 1.0
-        return (scores - known.mean(axis=1, keepdims=True)) / deviation
+        means, deviations = self._common_scale()
+        return (scores - means[:, None]) / deviations[:, None]
+
+    def _common_scale(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return each member's mean and deviation over the training rows."""
+        deviations = self.training_scores_.std(axis=1)
+        deviations[deviations == 0] = 1.0
+        return self.training_scores_.mean(axis=1), deviations
 
     def _anomaly_score(self, X: NDArray[Any]) -> NDArray[np.float64]:
         values = self._by_member(X)
@@ -249,15 +254,11 @@ class DeepEnsemble(WrappingDetector):
     ) -> tuple[NDArray[np.float64], NDArray[np.float64] | float]:
         if self.combination == "rank-mean":
             return super()._explained(X, reference)
-        deviations = self.training_scores_.std(axis=1)
-        deviations[deviations == 0] = 1.0
         parts, bases = [], []
-        for member, known, deviation in zip(
-            self.estimators_, self.training_scores_, deviations, strict=True
-        ):
+        for member, mean, deviation in zip(self.estimators_, *self._common_scale(), strict=True):
             values, base = self._member_explained(member, X, reference)
             parts.append(values / deviation)
-            bases.append(np.broadcast_to((base - known.mean()) / deviation, len(X)))
+            bases.append(np.broadcast_to((base - mean) / deviation, len(X)))
         if self.combination == "mean":
             return np.mean(parts, axis=0), np.mean(bases, axis=0)
         highest, rows = self._by_member(X).argmax(axis=0), np.arange(len(X))

@@ -101,8 +101,7 @@ def nearest_cases(
     if n_cases < 1:
         raise ValueError(f"n_cases must be a positive number of cases; got {n_cases}.")
     for step in steps:
-        if step not in (None, "passthrough"):
-            X, X_known = step.transform(X), step.transform(X_known)
+        X, X_known = step.transform(X), step.transform(X_known)
     seen, known = (detector._codes(detector._validate(rows, reset=False)) for rows in (X, X_known))
     y = check_labels(y_known, len(known))
     normal = y > 0 if (y > 0).any() else y == 0

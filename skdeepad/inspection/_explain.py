@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skdeepad.base import BaseDetector
 from skdeepad.inputs import on_host
-from skdeepad.occlusion import in_turn
+from skdeepad.occlusion import in_turn, ordinary
 
 # Transformers that change each column by itself, along a line.
 _SCALERS = ("StandardScaler", "MinMaxScaler", "RobustScaler", "MaxAbsScaler")
@@ -97,8 +97,9 @@ def explain(
         Rows to explain.
     background : DataFrame or array-like of shape (m, n_features), default=None
         Rows to compare with, as X; ordinary ones, for example some of the training set. Of more
-        than 64, those are taken that are spread over the more normal half of their scores. None:
-        a detector's ``reference_``; other estimators need one.
+        than 64, or than `n_orders` where columns are replaced, those are taken that are spread
+        over the more normal half of their scores. None: a detector's ``reference_``; other
+        estimators need one.
     n_orders : int, default=16
         Orders in which columns are replaced, at least. More of them differ less by chance.
     random_state : int, default=0
@@ -170,9 +171,8 @@ def _exact(estimator: Any, X: Any, background: Any) -> Any:
         return None
     n_columns = X.shape[1]
     for step in steps:
-        if step not in (None, "passthrough"):
-            X = step.transform(X)
-            background = None if background is None else step.transform(background)
+        X = step.transform(X)
+        background = None if background is None else step.transform(background)
     rows = detector._validate(X, reset=False)
     if np.prod(detector.input_shape_) != max(detector.input_shape_):
         raise ValueError(
@@ -192,7 +192,7 @@ def _exact(estimator: Any, X: Any, background: Any) -> Any:
 
 
 def unwrapped(estimator: Any) -> tuple[list[Any], Any]:
-    """Return the steps before a detector, and it, within pipelines, searches and frozen models."""
+    """Return the transformers before a detector, and it, in pipelines, searches, frozen models."""
     steps: list[Any] = []
     while True:
         if hasattr(estimator, "best_estimator_"):
@@ -200,7 +200,8 @@ def unwrapped(estimator: Any) -> tuple[list[Any], Any]:
         elif isinstance(estimator, FrozenEstimator):
             estimator = estimator.estimator
         elif getattr(estimator, "steps", None):
-            steps += [step for _, step in estimator.steps[:-1]]
+            own = [step for _, step in estimator.steps[:-1]]
+            steps += [step for step in own if step not in (None, "passthrough")]
             estimator = estimator.steps[-1][1]
         else:
             return steps, estimator
@@ -208,15 +209,16 @@ def unwrapped(estimator: Any) -> tuple[list[Any], Any]:
 
 def _is_line(step: Any) -> bool:
     known = type(step).__name__ in _SCALERS and type(step).__module__.startswith("sklearn.")
-    return step in (None, "passthrough") or (known and not getattr(step, "clip", False))
+    return known and not getattr(step, "clip", False)
 
 
 def _ordinary(background: Any, scores: NDArray[np.float64], n_rows: int) -> Any:
-    """Return rows spread over the more normal half of their scores, if there are more of them."""
-    if len(scores) <= n_rows:
-        return background
-    ranks = np.linspace(0, (len(scores) - 1) // 2, n_rows).round().astype(int)
-    return _safe_indexing(background, np.argsort(scores, kind="stable")[np.unique(ranks)])
+    """Return the ordinary ones of a background that has more rows than that."""
+    return (
+        background
+        if len(scores) <= n_rows
+        else _safe_indexing(background, ordinary(scores, n_rows))
+    )
 
 
 def _as_table(X: Any, name: str) -> Any:

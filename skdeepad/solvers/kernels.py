@@ -47,13 +47,7 @@ class Kernel:
             K += squared_norms
             K += np.einsum("ij,ij->i", A, A)[:, None]
             np.maximum(K, 0, out=K)  # squared distances; rounding may make them negative
-            K *= -self.gamma
-            return np.exp(K, out=K)
-        if self.kind == "linear":
-            return K
-        K *= self.gamma
-        K += self.coef0
-        return K**self.degree if self.kind == "poly" else np.tanh(K, out=K)
+        return self._of_arguments(K, out=K)
 
     def multipliers(
         self, X: Floats, reference: Floats, vectors: Floats, coefficients: Floats
@@ -93,13 +87,14 @@ class Kernel:
         """Return what a named kernel is a function of: squared distances, or products."""
         return cdist(A, B, "sqeuclidean") if self.kind == "rbf" else A @ B.T
 
-    def _of_arguments(self, value: Floats) -> Floats:
+    def _of_arguments(self, value: Floats, out: Floats | None = None) -> Floats:
+        """Return the kernels, and write to ``out`` on the way if there is one."""
         if self.kind == "rbf":
-            return np.exp(-self.gamma * value)
+            return np.exp(np.multiply(value, -self.gamma, out=out), out=out)
         if self.kind == "linear":
             return value
-        inner = self.gamma * value + self.coef0
-        return inner**self.degree if self.kind == "poly" else np.tanh(inner)
+        inner = np.add(np.multiply(value, self.gamma, out=out), self.coef0, out=out)
+        return inner**self.degree if self.kind == "poly" else np.tanh(inner, out=out)
 
     def _derivative(self, value: Floats) -> Floats:
         if self.kind == "rbf":
