@@ -1,5 +1,7 @@
 """Explanations: relevance against closed forms, what it adds up to, and planted causes."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -106,7 +108,9 @@ def base_of(detector):
 @pytest.mark.parametrize("name", [*COMPARE, *ALONE])
 def test_relevance_adds_up_to_the_score(name):
     detector = (COMPARE | ALONE)[name].fit(X, Y)
-    relevance = detector.explain(X)
+    with warnings.catch_warnings():  # nothing stands in for what is propagated
+        warnings.filterwarnings("error", message="Relevance cannot be propagated")
+        relevance = detector.explain(X)
     assert relevance.shape == X.shape and relevance.dtype == np.float64
     assert np.ptp(relevance, axis=1).min() > 0
     scores = detector.anomaly_score(X)
@@ -384,6 +388,13 @@ def test_layers_that_write_over_their_input_are_as_exact_as_others(recwarn):
         assert detector.network_[0].inplace == in_place
     assert_allclose(*relevance, atol=1e-6)
     assert not recwarn
+
+
+def test_functions_may_write_over_what_they_are_given():
+    x, reference = torch.ones(2, 3), torch.zeros(2, 3)
+    for method in (propagated, integrated):
+        assert_allclose(method(lambda rows: rows.mul_(2).sum(1), x, reference), 2.0)
+    assert x.min() == 1
 
 
 def test_explanations_are_made_in_inference_mode_too():
